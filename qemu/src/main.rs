@@ -1,0 +1,2 @@
+//! `lab`: the command behind `./qemu/lab`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `rootaufs`: see rootaufs(8).
+fn main() {}

@@ -1,0 +1,1 @@
+//! An iSCSI initiator that needs no other program (RFC 7143).

@@ -1,0 +1,4 @@
+//! Boots a diskless node: the NFS root read-only below, a writable layer above.
+#![warn(missing_docs)]
+
+pub mod iscsi;
