@@ -1,4 +1,21 @@
-//! Boots a diskless node: the NFS root read-only below, a writable layer above.
-#![warn(missing_docs)]
+//! Boots a diskless node: its NFS root read-only below, a writable layer above.
+//!
+//! [`boot`] tells the story: read the [options] from the kernel's [command line](cmdline), read the [facts], [plan],
+//! [apply], [report]. What decides is pure; what acts is thin.
 
+pub mod apply;
+pub mod boot;
+pub mod cli;
+pub mod cmdline;
+pub mod facts;
+pub mod fstab;
 pub mod iscsi;
+pub mod kmsg;
+pub mod modules;
+pub mod mount;
+pub mod mountinfo;
+pub mod options;
+pub mod plan;
+pub mod preview;
+pub mod report;
+pub mod status;

@@ -1,2 +1,65 @@
-//! `rootaufs`: see rootaufs(8).
-fn main() {}
+//! `rootaufs`: makes the root of a diskless node. See rootaufs(8).
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use sidus::boot::{boot, Machine, Next, REBOOT_DELAY};
+use sidus::cli::{parse, Verb, USAGE};
+use sidus::preview::preview;
+use sidus::report::{Report, REPORT};
+use sidus::status::{describe, Usage};
+
+/// Tells the init-bottom script to call `panic` without the kernel's `panic=`.
+const WANTS_SHELL: u8 = 3;
+
+fn main() -> ExitCode {
+    let verb = match parse(std::env::args_os().skip(1)) {
+        Ok(verb) => verb,
+        Err(error) => return complain(&format!("{error} (rootaufs --help says what there is)"), 2),
+    };
+    let root = Path::new("/");
+    match verb {
+        Verb::Init { rootmnt } => match boot(&Machine { root: root.to_owned(), rootmnt }) {
+            Next::Boot => ExitCode::SUCCESS,
+            Next::Panic => ExitCode::FAILURE,
+            Next::Shell => ExitCode::from(WANTS_SHELL),
+            Next::Reboot => {
+                std::thread::sleep(REBOOT_DELAY);
+                let refused = rustix::system::reboot(rustix::system::RebootCommand::Restart);
+                complain(&format!("the kernel refuses to reboot: {refused:?}"), 1)
+            }
+        },
+        Verb::Plan { cmdline, tree } => match preview(root, cmdline, tree.as_deref()) {
+            Ok(text) => print(&text),
+            Err(error) => complain(&error.to_string(), 1),
+        },
+        Verb::Status { json } => match status(root, json) {
+            Ok(text) => print(&text),
+            Err(error) => {
+                complain(&format!("/run/sidus/report.json: {error}: this machine did not boot by rootaufs"), 1)
+            }
+        },
+        Verb::Version => print(concat!("rootaufs ", env!("CARGO_PKG_VERSION"), "\n")),
+        Verb::Help => print(USAGE),
+    }
+}
+
+fn status(root: &Path, json: bool) -> std::io::Result<String> {
+    if json {
+        return std::fs::read_to_string(root.join(REPORT));
+    }
+    Report::read(root).map(|report| describe(&report, Usage::of_layer()))
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn complain(text: &str, code: u8) -> ExitCode {
+    eprintln!("rootaufs: {text}");
+    ExitCode::from(code)
+}

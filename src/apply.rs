@@ -1,0 +1,301 @@
+//! Carries a plan out, step by step. A step that fails undoes all that was done before it, so that whatever follows
+//! starts from the state before.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{openat2, Mode, OFlags, ResolveFlags, XattrFlags, CWD};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::fstab;
+use crate::kmsg::{Level, Log};
+use crate::modules::{self, ModuleError};
+use crate::mount::{self, MountError};
+use crate::plan::{LayerDirs, Step};
+
+/// No fstab is longer.
+const FSTAB_LIMIT: u64 = 1 << 20;
+
+/// A step that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The step, in words.
+    pub step: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Why a step failed.
+#[derive(Debug, Error)]
+pub enum StepError {
+    /// The kernel refused a mount.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The kernel refused a module.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// A file or directory.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// As in `make directory`.
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// `aufs=iscsi`
+    #[error("this version of rootaufs cannot log in to an iSCSI target yet")]
+    NoIscsi,
+}
+
+impl StepError {
+    fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { doing, path, source }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Mount(MountError { errno: Errno::NODEV, .. }) => {
+                "this kernel lacks the file system: boot a kernel that has it, or name another with sidus.union="
+            }
+            Self::Mount(MountError { errno: Errno::NOMEM | Errno::NOSPC, .. }) => {
+                "the node has too little free memory: give it more, or set sidus.tmpfs.size="
+            }
+            Self::Mount(MountError { errno: Errno::STALE, .. }) => {
+                "the tree was replaced on the NFS server while this node booted: boot again"
+            }
+            Self::Mount(MountError { errno: Errno::BUSY, .. }) => {
+                "something of the initramfs still uses the root: look for a script of init-bottom that runs before rootaufs"
+            }
+            Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
+            Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
+            Self::File { .. } => "check that the NFS server exports the whole tree to this node with no_root_squash",
+            Self::NoIscsi => "boot with aufs=tmpfs",
+        }
+    }
+}
+
+/// A step that failed, and what became of those before it.
+#[derive(Debug)]
+pub struct Failure {
+    /// The step, in words.
+    pub step: String,
+    /// Why.
+    pub error: StepError,
+    /// What had been done, and is undone now.
+    pub done: Vec<Done>,
+    /// What could not be undone; empty when the machine is as it was before.
+    pub left: Vec<String>,
+}
+
+/// Carries the steps out.
+///
+/// # Errors
+/// [`Failure`]: the first step that failed; all before it are undone.
+pub fn apply(steps: &[Step], log: &Log) -> Result<Vec<Done>, Box<Failure>> {
+    let mut done = Vec::with_capacity(steps.len());
+    let mut undo = Vec::new();
+    for step in steps {
+        let words = step.to_string();
+        let start = Instant::now();
+        if let Err(error) = carry_out(step, &mut undo, log) {
+            let left = roll_back(undo, log);
+            return Err(Box::new(Failure { step: words, error, done, left }));
+        }
+        let took = start.elapsed();
+        log.say(Level::Debug, &format!("{words}: {} us", took.as_micros()));
+        done.push(Done { step: words, took });
+    }
+    Ok(done)
+}
+
+/// How to undo one thing that was done.
+#[derive(Debug)]
+enum Undo {
+    RemoveDirectory(PathBuf),
+    Unmount(PathBuf),
+    MoveBack { from: PathBuf, to: PathBuf },
+    MountWritable(PathBuf),
+    SuperblockWritable(PathBuf),
+}
+
+fn carry_out(step: &Step, undo: &mut Vec<Undo>, log: &Log) -> Result<(), StepError> {
+    match step {
+        Step::LoadModule { file } => modules::load(file)?,
+        Step::MakeMountPoints { at } => {
+            for place in at {
+                if make_directory(place, 0o755)? {
+                    undo.push(Undo::RemoveDirectory(place.clone()));
+                }
+            }
+        }
+        Step::MountTmpfs { at, limits } => {
+            mount::mount_tmpfs(limits, at)?;
+            undo.push(Undo::Unmount(at.clone()));
+        }
+        Step::MountLun { .. } => return Err(StepError::NoIscsi),
+        Step::MakeLayer { layer, like } => make_layer(layer, like, log)?,
+        Step::Move { from, to } => {
+            mount::move_to(from, to)?;
+            undo.push(Undo::MoveBack { from: to.clone(), to: from.clone() });
+        }
+        Step::Stack(stack) => {
+            mount::mount_union(stack)?;
+            undo.push(Undo::Unmount(stack.at.clone()));
+        }
+        Step::AdaptFstab { view, unions, kind } => {
+            let unions: Vec<&str> = unions.iter().map(String::as_str).collect();
+            adapt_fstab(view, &unions, kind.name())?;
+        }
+        Step::MakeReadOnly { at, superblock } => {
+            let was_writable = !is_read_only(at)?;
+            mount::set_mount_read_only(at, true)?;
+            if was_writable {
+                undo.push(Undo::MountWritable(at.clone()));
+            }
+            if !superblock {
+                mount::set_superblock_read_only(at, true)?;
+                undo.push(Undo::SuperblockWritable(at.clone()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Undoes all, the last first; says what could not be undone.
+fn roll_back(undo: Vec<Undo>, log: &Log) -> Vec<String> {
+    let mut left = Vec::new();
+    for action in undo.into_iter().rev() {
+        let result = match &action {
+            Undo::RemoveDirectory(path) => fs::remove_dir(path).map_err(StepError::file("remove directory", path)),
+            Undo::Unmount(at) => mount::unmount_from(at).map_err(StepError::from),
+            Undo::MoveBack { from, to } => mount::move_to(from, to).map_err(StepError::from),
+            Undo::MountWritable(at) => mount::set_mount_read_only(at, false).map_err(StepError::from),
+            Undo::SuperblockWritable(at) => mount::set_superblock_read_only(at, false).map_err(StepError::from),
+        };
+        if let Err(error) = result {
+            log.say(Level::Error, &format!("cannot undo: {error}"));
+            left.push(error.to_string());
+        }
+    }
+    left
+}
+
+/// Makes a directory; says whether it was not there before.
+fn make_directory(path: &Path, mode: u32) -> Result<bool, StepError> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(StepError::file("make directory", path)(error)),
+    }
+}
+
+/// Makes a layer's directories. The merged root takes its owner and mode from the upper one: a mere 0700 there would
+/// lock every user out of the node. All lies below a directory that only root may enter, since a file that is changed
+/// behind the union's back is undefined behaviour, and the work directory is nobody's business.
+fn make_layer(layer: &LayerDirs, like: &Path, log: &Log) -> Result<(), StepError> {
+    make_directory(&layer.private, 0o700)?;
+    let parent = layer.upper.parent().unwrap_or(&layer.private);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)
+        .map_err(StepError::file("make directory", parent))?;
+    make_directory(&layer.work, 0o700)?;
+    let new = make_directory(&layer.upper, 0o700)?;
+    if !new {
+        return Ok(());
+    }
+    let upper = &layer.upper;
+    let model = fs::metadata(like).map_err(StepError::file("read owner and mode of", like))?;
+    std::os::unix::fs::chown(upper, Some(model.uid()), Some(model.gid()))
+        .map_err(StepError::file("set owner of", upper))?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(model.mode() & 0o7777))
+        .map_err(StepError::file("set mode of", upper))?;
+    copy_attributes(like, upper, log)
+}
+
+/// Copies the extended attributes (access lists, labels) of a directory, as far as the other file system takes them.
+fn copy_attributes(from: &Path, to: &Path, log: &Log) -> Result<(), StepError> {
+    let mut names = vec![0_u8; 64 << 10];
+    let length = match rustix::fs::listxattr(from, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(errno) => return Err(StepError::file("list attributes of", from)(errno.into())),
+    };
+    for name in names.get(..length).unwrap_or_default().split(|byte| *byte == 0) {
+        let name = String::from_utf8_lossy(name);
+        // trusted.* is the union's own, and a server's file system may have some.
+        let copied = ["system.posix_acl_", "security.", "user."].iter().any(|start| name.starts_with(start));
+        if !copied {
+            continue;
+        }
+        let mut value = vec![0_u8; 64 << 10];
+        let length = rustix::fs::getxattr(from, &*name, &mut value)
+            .map_err(|errno| StepError::file("read attributes of", from)(errno.into()))?;
+        match rustix::fs::setxattr(to, &*name, value.get(..length).unwrap_or_default(), XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP) => {
+                log.say(
+                    Level::Warning,
+                    &format!("{} cannot hold attribute {name} of {}", to.display(), from.display()),
+                );
+            }
+            Err(errno) => return Err(StepError::file("set attributes of", to)(errno.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Mends `/etc/fstab` of the merged view. The tree's links are followed inside of the view alone.
+fn adapt_fstab(view: &Path, unions: &[&str], fs: &str) -> Result<(), StepError> {
+    let shown = view.join("etc/fstab");
+    let open = |flags: OFlags, path: &str| {
+        let root = rustix::fs::openat(CWD, view, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
+    };
+    let mut file: File = match open(OFlags::RDONLY, "etc/fstab") {
+        Ok(file) => File::from(file),
+        // A tree without one needs no mending.
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(StepError::file("open", &shown)(errno.into())),
+    };
+    let mut text = String::new();
+    Read::take(&mut file, FSTAB_LIMIT).read_to_string(&mut text).map_err(StepError::file("read", &shown))?;
+    let Some(adapted) = fstab::adapt(&text, unions, fs) else { return Ok(()) };
+    let replace = || -> io::Result<()> {
+        let folder = open(OFlags::PATH | OFlags::DIRECTORY, "etc")?;
+        let model = file.metadata()?;
+        let new = ".fstab.rootaufs";
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut out = File::from(rustix::fs::openat(&folder, new, flags, Mode::from_raw_mode(0o600))?);
+        out.write_all(adapted.as_bytes())?;
+        std::os::unix::fs::fchown(&out, Some(model.uid()), Some(model.gid()))?;
+        out.set_permissions(model.permissions())?;
+        Ok(rustix::fs::renameat(&folder, new, &folder, "fstab")?)
+    };
+    replace().map_err(StepError::file("adapt", &shown))
+}
+
+fn is_read_only(at: &Path) -> Result<bool, StepError> {
+    let facts = rustix::fs::statvfs(at).map_err(|errno| StepError::file("look at", at)(errno.into()))?;
+    Ok(facts.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+/// Makes the plain root refuse writes: what `sidus.on_failure=ro` promises, even where the kernel's `rw` was given.
+///
+/// # Errors
+/// [`StepError`]
+pub fn make_plain_root_read_only(rootmnt: &Path) -> Result<(), StepError> {
+    mount::set_mount_read_only(rootmnt, true)?;
+    mount::set_superblock_read_only(rootmnt, true)?;
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The story of a boot: read the options, read the facts, plan, apply, report.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::apply::{apply, make_plain_root_read_only};
+use crate::facts::Facts;
+use crate::kmsg::{Level, Log};
+use crate::options::{BadOptions, BootOptions, Layer, OnFailure};
+use crate::plan::{plan, Plan};
+use crate::report::{micros, steps, FailureReport, Report};
+
+/// The machine to boot.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// `/` of the initramfs.
+    pub root: PathBuf,
+    /// initramfs-tools' `${rootmnt}`.
+    pub rootmnt: PathBuf,
+}
+
+/// What the initramfs has to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Go on to the real init.
+    Boot,
+    /// Call its `panic`, which obeys the kernel's `panic=`.
+    Panic,
+    /// Give a shell, whatever `panic=` says.
+    Shell,
+    /// Reboot the machine.
+    Reboot,
+}
+
+/// How long the messages of a failure stand on the console before a reboot.
+pub const REBOOT_DELAY: Duration = Duration::from_secs(10);
+
+/// Makes the union, or does what is asked for when that fails. Whatever happens is in the log and in the report.
+#[must_use]
+pub fn boot(machine: &Machine) -> Next {
+    let start = Instant::now();
+    let mut log = Log::open(&machine.root);
+
+    let options = match read_options(&machine.root, &log) {
+        Ok(options) => options,
+        Err(Unreadable { failure, on_failure }) => {
+            let report = Report { failure: Some(failure), ..Report::new("unknown") };
+            return fail(machine, &log, report, on_failure, start);
+        }
+    };
+    log.set_debug(options.debug);
+    let mut report = Report::new(mode(&options.layer));
+    match make_union(machine, &options, &mut report, &log) {
+        Ok(plan) => {
+            succeed(machine, &log, report, &plan, start);
+            Next::Boot
+        }
+        Err(failure) => fail(machine, &log, Report { failure: Some(failure), ..report }, options.on_failure, start),
+    }
+}
+
+/// Facts, plan, apply.
+fn make_union(machine: &Machine, options: &BootOptions, report: &mut Report, log: &Log) -> Result<Plan, FailureReport> {
+    if options.layer == Layer::Off {
+        report.set_done(&Plan::Plain, &[]);
+        return Ok(Plan::Plain);
+    }
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let facts = Facts::read(&machine.root, &machine.rootmnt, &kernel)
+        .map_err(|error| failure("read the machine's state", &error, "see rootaufs(8), FAILURES"))?;
+    let plan = plan(options, &facts).map_err(|error| {
+        let remedy = "boot a kernel that has it, or rebuild the initramfs with its module (update-initramfs -u)";
+        failure("choose the union", &error, remedy)
+    })?;
+    if let Plan::Union(union) = &plan {
+        let done = apply(&union.steps, log).map_err(|failed| {
+            report.steps = steps(&failed.done);
+            FailureReport::of_step(&failed)
+        })?;
+        report.set_done(&plan, &done);
+    }
+    Ok(plan)
+}
+
+/// A command line that cannot be obeyed.
+struct Unreadable {
+    failure: FailureReport,
+    on_failure: OnFailure,
+}
+
+fn read_options(root: &Path, log: &Log) -> Result<BootOptions, Unreadable> {
+    let remedy = "mend the APPEND line of the node's PXE entry; rootaufs plan --cmdline '…' tries it on any machine";
+    let line = fs::read(root.join("proc/cmdline")).map_err(|error| Unreadable {
+        failure: failure("read /proc/cmdline", &error, "mount /proc"),
+        on_failure: OnFailure::Panic,
+    })?;
+    match BootOptions::parse(&String::from_utf8_lossy(&line)) {
+        Ok(options) => Ok(options),
+        // The way out of a broken PXE entry: whatever else is wrong, aufs=off boots the plain root.
+        Err(BadOptions { problems, off: true, .. }) => {
+            problems
+                .iter()
+                .for_each(|problem| log.say(Level::Warning, &format!("ignored for the plain root: {problem}")));
+            Ok(BootOptions::default())
+        }
+        Err(BadOptions { problems, on_failure, .. }) => {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Err(Unreadable {
+                failure: failure("read the kernel's command line", &problems.join("; "), remedy),
+                on_failure,
+            })
+        }
+    }
+}
+
+fn failure(what: &str, why: &dyn std::fmt::Display, remedy: &str) -> FailureReport {
+    FailureReport {
+        what: what.to_owned(),
+        why: why.to_string(),
+        remedy: remedy.to_owned(),
+        left: Vec::new(),
+        then: String::new(),
+    }
+}
+
+fn succeed(machine: &Machine, log: &Log, mut report: Report, plan: &Plan, start: Instant) {
+    report.total_us = micros(start.elapsed());
+    if let Plan::Union(union) = plan {
+        let (upper, memory) =
+            if report.persistent { ("iscsi", "survives a reboot") } else { ("tmpfs", "is gone after a reboot") };
+        log.say(
+            Level::Info,
+            &format!(
+                "/ is {upper} over {} ({}), what is written {memory}; {} us",
+                union.lower.source,
+                union.kind.name(),
+                report.total_us
+            ),
+        );
+    }
+    write(machine, log, &report);
+}
+
+/// Says what failed, and does what is asked for then.
+fn fail(machine: &Machine, log: &Log, mut report: Report, on_failure: OnFailure, start: Instant) -> Next {
+    let Some(mut failed) = report.failure.take() else { return Next::Panic };
+    log.say(Level::Error, &format!("FAILED: {}: {}", failed.what, failed.why));
+    log.say(Level::Error, &format!("remedy: {}", failed.remedy));
+    let next = if failed.left.is_empty() {
+        follow(machine, log, &mut report, on_failure)
+    } else {
+        Follow { then: "panic: not all could be undone, so the root may be half built".to_owned(), next: Next::Panic }
+    };
+    log.say(Level::Error, &format!("now: {}", next.then));
+    failed.then = next.then;
+    report.failure = Some(failed);
+    report.total_us = micros(start.elapsed());
+    write(machine, log, &report);
+    next.next
+}
+
+/// What follows a failure, in words and in deed.
+struct Follow {
+    then: String,
+    next: Next,
+}
+
+fn follow(machine: &Machine, log: &Log, report: &mut Report, on_failure: OnFailure) -> Follow {
+    let asked = |then: &str, next| Follow { then: then.to_owned(), next };
+    match on_failure {
+        OnFailure::Panic => asked("panic, since nothing else is asked for (sidus.on_failure=panic)", Next::Panic),
+        OnFailure::Shell => asked("a shell (sidus.on_failure=shell)", Next::Shell),
+        OnFailure::Reboot => asked("a reboot in 10 s (sidus.on_failure=reboot)", Next::Reboot),
+        OnFailure::ReadOnly => match make_plain_root_read_only(&machine.rootmnt) {
+            Ok(()) => asked("the plain root, read-only (sidus.on_failure=ro)", Next::Boot),
+            Err(error) => asked(&format!("panic: the plain root cannot be made read-only: {error}"), Next::Panic),
+        },
+        OnFailure::Tmpfs if report.mode == mode(&Layer::Tmpfs) => {
+            asked("panic: sidus.on_failure=tmpfs is no help where tmpfs itself fails", Next::Panic)
+        }
+        OnFailure::Tmpfs => {
+            let options = BootOptions { layer: Layer::Tmpfs, ..BootOptions::default() };
+            match make_union(machine, &options, report, log) {
+                Ok(_) => {
+                    mode(&options.layer).clone_into(&mut report.mode);
+                    asked("tmpfs instead; what is written is gone after a reboot (sidus.on_failure=tmpfs)", Next::Boot)
+                }
+                Err(second) => {
+                    asked(&format!("panic: tmpfs fails as well: {}: {}", second.what, second.why), Next::Panic)
+                }
+            }
+        }
+    }
+}
+
+fn mode(layer: &Layer) -> &'static str {
+    match layer {
+        Layer::Off => "off",
+        Layer::Tmpfs => "tmpfs",
+        Layer::Iscsi(_) => "iscsi",
+    }
+}
+
+fn write(machine: &Machine, log: &Log, report: &Report) {
+    if let Err(error) = report.write(&machine.root) {
+        log.say(Level::Warning, &format!("cannot write the report /run/sidus/report.json: {error}"));
+    }
+}

@@ -1,0 +1,119 @@
+//! The command line of `rootaufs`, see rootaufs(8).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+use lexopt::Parser;
+
+/// What `rootaufs --help` prints.
+pub const USAGE: &str = "\
+rootaufs makes the root of a diskless node: the NFS root read-only, a writable layer over it.
+
+  rootaufs init [--rootmnt DIR]                  in the initramfs: make the union (run by its init-bottom script)
+  rootaufs plan [--cmdline LINE] [--root TREE]   print what init would do; needs no root, does nothing
+  rootaufs status [--json]                       on a running node: what its root is made of
+  rootaufs --version | --help
+
+See rootaufs(8) for the keys of the kernel's command line.
+";
+
+/// What the program is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    /// Make the union.
+    Init {
+        /// Where initramfs-tools mounted the root.
+        rootmnt: PathBuf,
+    },
+    /// Print what would be done.
+    Plan {
+        /// A command line; else that of this machine.
+        cmdline: Option<String>,
+        /// A tree, whose newest kernel's modules are looked at.
+        tree: Option<PathBuf>,
+    },
+    /// Print the report.
+    Status {
+        /// As it is.
+        json: bool,
+    },
+    /// Print the version.
+    Version,
+    /// Print [`USAGE`].
+    Help,
+}
+
+/// Parses the arguments, the program's own name not among them.
+///
+/// # Errors
+/// [`lexopt::Error`] says which argument is wrong.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexopt::Error> {
+    let mut parser = Parser::from_args(arguments);
+    let mut verb = match parser.next()? {
+        None | Some(Short('h') | Long("help")) => return Ok(Verb::Help),
+        Some(Short('V') | Long("version")) => return Ok(Verb::Version),
+        Some(Value(name)) => match name.to_str() {
+            Some("init") => Verb::Init { rootmnt: PathBuf::from("/root") },
+            Some("plan") => Verb::Plan { cmdline: None, tree: None },
+            Some("status") => Verb::Status { json: false },
+            _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
+        },
+        Some(other) => return Err(other.unexpected()),
+    };
+    while let Some(argument) = parser.next()? {
+        match (argument, &mut verb) {
+            (Long("rootmnt"), Verb::Init { rootmnt }) => *rootmnt = parser.value()?.into(),
+            (Long("cmdline"), Verb::Plan { cmdline, .. }) => *cmdline = Some(parser.value()?.string()?),
+            (Long("root"), Verb::Plan { tree, .. }) => *tree = Some(parser.value()?.into()),
+            (Long("json"), Verb::Status { json }) => *json = true,
+            (Short('h') | Long("help"), _) => return Ok(Verb::Help),
+            (other, _) => return Err(other.unexpected()),
+        }
+    }
+    Ok(verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Verb, String> {
+        parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn arguments_become_verbs() {
+        let rootmnt = PathBuf::from("/root");
+        let table = [
+            ("", Verb::Help),
+            ("status -h", Verb::Help),
+            ("--version", Verb::Version),
+            ("init", Verb::Init { rootmnt: rootmnt.clone() }),
+            ("init --rootmnt /sysroot", Verb::Init { rootmnt: PathBuf::from("/sysroot") }),
+            ("plan", Verb::Plan { cmdline: None, tree: None }),
+            (
+                "plan --cmdline aufs=off --root=/srv/tree",
+                Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
+            ),
+            ("status --json", Verb::Status { json: true }),
+        ];
+        for (line, verb) in table {
+            assert_eq!(parse_words(line), Ok(verb), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        let table = [
+            ("boot", "no such command: boot"),
+            ("init --json", "invalid option '--json'"),
+            ("plan --cmdline", "missing argument for option '--cmdline'"),
+            ("status x", "unexpected argument \"x\""),
+            ("-x", "invalid option '-x'"),
+        ];
+        for (line, error) in table {
+            assert_eq!(parse_words(line), Err(error.to_owned()), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What the machine looks like before anything is done: the mounts, and what the kernel can mount.
+//!
+//! Every read goes through `root`, so that a folder of files stands for a machine.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::cmdline::words;
+use crate::modules::{look_up, Lookup};
+use crate::mountinfo::{self, Mount, MountInfoError};
+
+/// What [`crate::plan::plan`] needs to know of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Where initramfs-tools mounted the root: `${rootmnt}`.
+    pub rootmnt: PathBuf,
+    /// What is mounted there.
+    pub root: Mount,
+    /// What is mounted below it, in the order of mounting.
+    pub below: Vec<Mount>,
+    /// Whether the kernel has overlayfs.
+    pub overlay: FsSupport,
+    /// Whether the kernel has aufs.
+    pub aufs: FsSupport,
+}
+
+/// Whether the kernel can mount a file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FsSupport {
+    /// It is there already.
+    Ready,
+    /// After loading these files, in this order.
+    Module(Vec<PathBuf>),
+    /// It has not, and no module was found.
+    Missing {
+        /// Where it was looked for.
+        looked_in: Vec<PathBuf>,
+    },
+}
+
+/// Why the machine could not be read.
+#[derive(Debug, Error)]
+pub enum FactsError {
+    /// A file that every Linux machine has.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The list of mounts makes no sense.
+    #[error(transparent)]
+    MountInfo(#[from] MountInfoError),
+    /// Nothing to move to `/ro`.
+    #[error("nothing is mounted on {}: the NFS root is not there, or rootaufs does not run at init-bottom", rootmnt.display())]
+    NoRoot {
+        /// Where it was expected.
+        rootmnt: PathBuf,
+    },
+    /// This program has run before.
+    #[error("{} is a union already", rootmnt.display())]
+    AlreadyUnion {
+        /// The union.
+        rootmnt: PathBuf,
+    },
+    /// A module index cannot be read.
+    #[error("cannot look up kernel modules: {0}")]
+    Modules(io::Error),
+    /// A tree without a kernel.
+    #[error("{} has no kernel: no modules below lib/modules", tree.display())]
+    NoKernel {
+        /// The tree.
+        tree: PathBuf,
+    },
+}
+
+impl Facts {
+    /// Reads the machine that runs this program, in its initramfs.
+    ///
+    /// `kernel` is the release, as uname(2) tells it.
+    ///
+    /// # Errors
+    /// [`FactsError`]
+    pub fn read(root: &Path, rootmnt: &Path, kernel: &str) -> Result<Self, FactsError> {
+        let mounts = mountinfo::parse(&read(root, "proc/self/mountinfo")?)?;
+        let at_root = mountinfo::topmost(&mounts, rootmnt)
+            .cloned()
+            .ok_or_else(|| FactsError::NoRoot { rootmnt: rootmnt.to_owned() })?;
+        if mounts.iter().any(|mount| mount.at == rootmnt.join("ro")) {
+            return Err(FactsError::AlreadyUnion { rootmnt: rootmnt.to_owned() });
+        }
+        let below = mounts.iter().filter(|mount| mount.at != rootmnt && mount.at.starts_with(rootmnt));
+        let filesystems = read(root, "proc/filesystems")?;
+        let folders = [root.to_owned(), within(root, rootmnt)].map(|place| place.join("lib/modules").join(kernel));
+        Ok(Self {
+            rootmnt: rootmnt.to_owned(),
+            below: below.cloned().collect(),
+            root: at_root,
+            overlay: support(&filesystems, &folders, "overlay")?,
+            aufs: support(&filesystems, &folders, "aufs")?,
+        })
+    }
+
+    /// Supposes the machine that a kernel command line would boot, for `rootaufs plan`.
+    ///
+    /// With `tree`, its newest kernel's modules say which union it can have; without, overlayfs is taken for granted.
+    ///
+    /// # Errors
+    /// [`FactsError::NoKernel`], [`FactsError::Modules`]
+    pub fn suppose(line: &str, tree: Option<&Path>) -> Result<Self, FactsError> {
+        let words = words(line);
+        let nfsroot = words.iter().find(|word| word.is("nfsroot")).and_then(|word| word.value).unwrap_or("nfs root");
+        let source = nfsroot.split(',').next().unwrap_or(nfsroot);
+        let read_only = if words.iter().any(|word| word.key == "rw") { "rw" } else { "ro" };
+        let rootmnt = PathBuf::from("/root");
+        let root = Mount {
+            at: rootmnt.clone(),
+            fs: "nfs".to_owned(),
+            source: source.to_owned(),
+            options: read_only.to_owned(),
+            super_options: read_only.to_owned(),
+        };
+        let (overlay, aufs) = match tree {
+            None => (FsSupport::Ready, FsSupport::Missing { looked_in: Vec::new() }),
+            Some(tree) => {
+                let folders = [newest_kernel(tree)?];
+                (support("", &folders, "overlay")?, support("", &folders, "aufs")?)
+            }
+        };
+        Ok(Self { rootmnt, root, below: Vec::new(), overlay, aufs })
+    }
+}
+
+/// The folder of modules of the newest kernel in a tree.
+fn newest_kernel(tree: &Path) -> Result<PathBuf, FactsError> {
+    let folder = tree.join("lib/modules");
+    let entries = fs::read_dir(&folder).map_err(|source| FactsError::Read { path: folder.clone(), source })?;
+    let kernels =
+        entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.join("modules.dep").is_file());
+    kernels.max_by_key(|path| numbers(path)).ok_or_else(|| FactsError::NoKernel { tree: tree.to_owned() })
+}
+
+/// The numbers in a kernel's release, so that 6.12 is newer than 6.1.
+fn numbers(path: &Path) -> Vec<u64> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+fn support(filesystems: &str, folders: &[PathBuf], name: &str) -> Result<FsSupport, FactsError> {
+    if filesystems.lines().any(|line| line.split('\t').next_back() == Some(name)) {
+        return Ok(FsSupport::Ready);
+    }
+    Ok(match look_up(folders, name).map_err(FactsError::Modules)? {
+        Lookup::Builtin => FsSupport::Ready,
+        Lookup::Files(files) => FsSupport::Module(files),
+        Lookup::Missing { looked_in } => FsSupport::Missing { looked_in },
+    })
+}
+
+fn read(root: &Path, path: &str) -> Result<String, FactsError> {
+    let path = root.join(path);
+    fs::read_to_string(&path).map_err(|source| FactsError::Read { path, source })
+}
+
+/// `path`, which is absolute, as a path below `root`.
+fn within(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KERNEL: &str = "6.1.0-37-amd64";
+
+    /// A folder that stands for an initramfs.
+    struct Machine(PathBuf);
+
+    impl Machine {
+        fn new(name: &str, mountinfo: &str, filesystems: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("sidus-facts-{name}-{}", std::process::id()));
+            let machine = Self(root);
+            machine.write("proc/self/mountinfo", mountinfo);
+            machine.write("proc/filesystems", filesystems);
+            machine
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn facts(&self) -> Result<Facts, FactsError> {
+            Facts::read(&self.0, Path::new("/root"), KERNEL)
+        }
+    }
+
+    impl Drop for Machine {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const ROOT: &str = "20 1 0:20 / / rw - rootfs rootfs rw\n\
+                        21 20 0:21 / /root ro,relatime - nfs 10.13.20.13:/srv/nfsroot/sidus ro,vers=3\n";
+
+    #[test]
+    fn a_node_at_init_bottom() {
+        let mountinfo =
+            format!("{ROOT}22 21 0:5 / /root/dev rw - devtmpfs udev rw\n23 20 0:6 / /rootless rw - tmpfs t rw\n");
+        let machine = Machine::new("node", &mountinfo, "nodev\ttmpfs\nnodev\toverlay\n\text4\n");
+        machine.write(&format!("root/lib/modules/{KERNEL}/modules.dep"), "extra/aufs.ko:\n");
+        let facts = machine.facts().unwrap();
+        assert_eq!(facts.root.source, "10.13.20.13:/srv/nfsroot/sidus");
+        assert_eq!(facts.below.iter().map(|mount| mount.at.as_path()).collect::<Vec<_>>(), [Path::new("/root/dev")]);
+        assert_eq!(facts.overlay, FsSupport::Ready);
+        let aufs = machine.0.join("root/lib/modules").join(KERNEL).join("extra/aufs.ko");
+        assert_eq!(facts.aufs, FsSupport::Module(vec![aufs]));
+    }
+
+    #[test]
+    fn a_missing_file_system_says_where_it_was_looked_for() {
+        let machine = Machine::new("bare", ROOT, "nodev\toverlayfs2\n");
+        let places = ["lib/modules", "root/lib/modules"].map(|place| machine.0.join(place).join(KERNEL));
+        assert_eq!(machine.facts().unwrap().overlay, FsSupport::Missing { looked_in: places.to_vec() });
+    }
+
+    #[test]
+    fn a_machine_without_a_root_and_one_that_is_done_are_told_apart() {
+        let none = Machine::new("none", "20 1 0:20 / / rw - rootfs rootfs rw\n", "");
+        assert!(matches!(none.facts(), Err(FactsError::NoRoot { .. })), "{:?}", none.facts());
+        let done = Machine::new("done", &format!("{ROOT}22 21 0:5 / /root/ro rw - nfs x rw\n"), "");
+        assert!(matches!(done.facts(), Err(FactsError::AlreadyUnion { .. })), "{:?}", done.facts());
+    }
+
+    #[test]
+    fn the_newest_kernel_of_a_tree_is_taken() {
+        let machine = Machine::new("tree", "", "");
+        machine.write("lib/modules/6.1.0-9-amd64/modules.dep", "");
+        machine.write("lib/modules/6.12.1-amd64/modules.dep", "kernel/fs/overlayfs/overlay.ko.xz:\n");
+        let facts = Facts::suppose("nfsroot=10.0.0.1:/srv/tree,tcp", Some(&machine.0)).unwrap();
+        assert_eq!(facts.root.source, "10.0.0.1:/srv/tree");
+        let overlay = machine.0.join("lib/modules/6.12.1-amd64/kernel/fs/overlayfs/overlay.ko.xz");
+        assert_eq!(facts.overlay, FsSupport::Module(vec![overlay]));
+    }
+}

@@ -1,0 +1,72 @@
+//! `rootaufs plan`: what `init` would do, on any machine, without root and without doing it.
+
+use std::fs;
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::facts::{Facts, FactsError};
+use crate::options::BootOptions;
+use crate::plan::{plan, Plan, PlanError};
+
+/// Why there is nothing to print.
+#[derive(Debug, Error)]
+pub enum PreviewError {
+    /// The command line is wrong: every reason on a line of its own.
+    #[error("the kernel's command line cannot be obeyed:\n  {}", .0.join("\n  "))]
+    Options(Vec<String>),
+    /// The machine's own command line.
+    #[error("cannot read /proc/cmdline: {0}")]
+    Cmdline(std::io::Error),
+    /// The tree.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// What is asked for cannot be had.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// The plan for a command line (else this machine's own) as text; with `tree`, for the newest kernel in it.
+///
+/// # Errors
+/// [`PreviewError`]
+pub fn preview(root: &Path, cmdline: Option<String>, tree: Option<&Path>) -> Result<String, PreviewError> {
+    let line = match cmdline {
+        Some(line) => line,
+        None => fs::read_to_string(root.join("proc/cmdline")).map_err(PreviewError::Cmdline)?,
+    };
+    let options = BootOptions::parse(&line)
+        .map_err(|bad| PreviewError::Options(bad.problems.iter().map(ToString::to_string).collect()))?;
+    let facts = Facts::suppose(&line, tree)?;
+    let plan = plan(&options, &facts)?;
+    let supposed = match (&plan, tree) {
+        (Plan::Plain, _) => String::new(),
+        (_, Some(tree)) => format!("supposed: the newest kernel of {} boots\n", tree.display()),
+        (_, None) => "supposed: the kernel has overlayfs (--root TREE looks)\n".to_owned(),
+    };
+    Ok(format!("{supposed}{plan}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_told() {
+        let line = "aufs=ramfs sidus.debug=yes".to_owned();
+        assert_eq!(
+            preview(Path::new("/nonexistent"), Some(line), None).unwrap_err().to_string(),
+            "the kernel's command line cannot be obeyed:\n  \
+             aufs=ramfs: not a value of aufs; accepted: tmpfs, iscsi or off\n  \
+             sidus.debug=yes: not a value of sidus.debug; accepted: nothing, 1 or 0"
+        );
+    }
+
+    #[test]
+    fn what_is_supposed_is_said() {
+        let text = preview(Path::new("/"), Some("aufs=tmpfs".to_owned()), None).unwrap();
+        assert!(text.starts_with("supposed: the kernel has overlayfs"), "{text}");
+        let text = preview(Path::new("/"), Some("aufs=off".to_owned()), None).unwrap();
+        assert_eq!(text, "nothing to do: the plain root boots, untouched\n");
+    }
+}

@@ -1,0 +1,122 @@
+//! `rootaufs status`: the report for a person, with what is true now.
+
+use std::fmt::Write;
+
+use rustix::fs::StatVfs;
+
+use crate::plan::RW;
+use crate::report::{Outcome, Report};
+
+/// How full the writable layer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes that are used.
+    pub used: u64,
+    /// Bytes that there are.
+    pub size: u64,
+}
+
+impl Usage {
+    /// Looks at the file system of the writable layer; `None` where there is none.
+    #[must_use]
+    pub fn of_layer() -> Option<Self> {
+        rustix::fs::statvfs(RW).ok().map(|facts: StatVfs| Self {
+            used: facts.f_blocks.saturating_sub(facts.f_bfree).saturating_mul(facts.f_frsize),
+            size: facts.f_blocks.saturating_mul(facts.f_frsize),
+        })
+    }
+}
+
+/// The status as lines of text.
+#[must_use]
+pub fn describe(report: &Report, usage: Option<Usage>) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<11} {value}");
+    };
+    line(
+        "root",
+        match (report.result, report.persistent) {
+            (Outcome::Union, true) => "a union; what is written here survives a reboot",
+            (Outcome::Union, false) => "a union; what is written here is GONE AFTER A REBOOT",
+            (Outcome::Plain, _) => "the plain root: no union was asked for (aufs=off, or no aufs=)",
+            (Outcome::Failed, _) => "the plain root: the union FAILED at boot",
+        },
+    );
+    if let Some(union) = &report.union {
+        line("union", &format!("{union}, aufs={}", report.mode));
+    }
+    if let Some(lower) = &report.lower {
+        line("lower", &format!("{} ({}) on {}, read-only", lower.source, lower.fs, lower.at));
+    }
+    if let Some(upper) = &report.upper {
+        line("upper", &format!("{} ({}) on {}", upper.source, upper.fs, upper.at));
+        if let Some(Usage { used, size }) = usage {
+            let percent = used.saturating_mul(100).checked_div(size).unwrap_or(0);
+            line("used", &format!("{} of {} ({percent} %)", mebibytes(used), mebibytes(size)));
+        }
+    }
+    if let Some(failure) = &report.failure {
+        line("failed", &failure.what);
+        line("why", &failure.why);
+        line("remedy", &failure.remedy);
+        line("then", &failure.then);
+    }
+    line("took", &format!("{}.{:03} ms at boot", report.total_us / 1000, report.total_us % 1000));
+    for step in &report.steps {
+        line("", &format!("{:>7} us  {}", step.us, step.step));
+    }
+    text
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{FailureReport, Side, StepReport};
+
+    #[test]
+    fn a_person_reads_what_the_root_is() {
+        let side = |source: &str, fs: &str, at: &str| {
+            Some(Side { source: source.to_owned(), fs: fs.to_owned(), at: at.to_owned() })
+        };
+        let report = Report {
+            result: Outcome::Union,
+            union: Some("overlay".to_owned()),
+            lower: side("10.13.20.13:/srv/nfsroot/sidus", "nfs", "/ro"),
+            upper: side("sidus", "tmpfs", "/rw/sidus/v1/upper"),
+            steps: vec![StepReport { step: "move /root to /ro".to_owned(), us: 12 }],
+            total_us: 7012,
+            ..Report::new("tmpfs")
+        };
+        let usage = Usage { used: 3 << 20, size: 300 << 20 };
+        assert_eq!(
+            describe(&report, Some(usage)),
+            "root        a union; what is written here is GONE AFTER A REBOOT\n\
+             union       overlay, aufs=tmpfs\n\
+             lower       10.13.20.13:/srv/nfsroot/sidus (nfs) on /ro, read-only\n\
+             upper       sidus (tmpfs) on /rw/sidus/v1/upper\n\
+             used        3 MiB of 300 MiB (1 %)\n\
+             took        7.012 ms at boot\n\
+             \u{20}                12 us  move /root to /ro\n"
+        );
+    }
+
+    #[test]
+    fn a_person_reads_what_failed() {
+        let failure = FailureReport {
+            what: "choose the union".to_owned(),
+            why: "this kernel has no aufs".to_owned(),
+            remedy: "boot another".to_owned(),
+            left: Vec::new(),
+            then: "the plain root".to_owned(),
+        };
+        let text = describe(&Report { failure: Some(failure), ..Report::new("tmpfs") }, None);
+        assert!(text.starts_with("root        the plain root: the union FAILED at boot\n"), "{text}");
+        assert!(text.contains("why         this kernel has no aufs\n"), "{text}");
+    }
+}

@@ -1,0 +1,366 @@
+//! `rootaufs init`, run for real in a mount namespace: a folder stands for the initramfs, tmpfs for the NFS root.
+//! Needs root (or `unshare --map-root-user --mount`), overlayfs in the kernel, and strace.
+
+use std::fs;
+use std::os::unix::fs::{chown, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use rustix::mount::{mount, mount_bind, mount_bind_recursive, mount_change, MountFlags, MountPropagationFlags};
+use serde_json::Value;
+
+/// Runs `scene` in a mount namespace of its own whose root is an initramfs that has a root mounted on `/root`.
+fn in_initramfs(cmdline: &str, scene: impl FnOnce(&Initramfs) + Send + 'static) {
+    let cmdline = cmdline.to_owned();
+    let thread = std::thread::spawn(move || {
+        let stage = Initramfs::enter(&cmdline);
+        scene(&stage);
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+struct Initramfs;
+
+impl Initramfs {
+    #[allow(unsafe_code)]
+    fn enter(cmdline: &str) -> Self {
+        use rustix::thread::UnshareFlags;
+        // SAFETY: this thread alone gets namespaces and a root directory of its own; it shares no descriptor table that
+        // is unshared here (FILES is not among the flags).
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
+            .expect("a mount namespace: run as root, or under unshare --map-root-user --mount");
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        let stage = Path::new("/mnt");
+        mount("initramfs", stage, "tmpfs", MountFlags::empty(), None).unwrap();
+        for folder in ["dev", "proc", "run", "root", "usr", "test", "other"] {
+            fs::create_dir(stage.join(folder)).unwrap();
+        }
+        for link in ["lib", "lib64", "bin", "sbin"] {
+            std::os::unix::fs::symlink(format!("usr/{link}"), stage.join(link)).unwrap();
+        }
+        mount_bind_recursive("/proc", stage.join("proc")).unwrap();
+        mount_bind("/usr", stage.join("usr")).unwrap();
+        // No /dev/kmsg: what is said comes to stderr, where a test can read it.
+        fs::write(stage.join("dev/null"), "").unwrap();
+        mount_bind("/dev/null", stage.join("dev/null")).unwrap();
+        fs::write(stage.join("test/cmdline"), format!("root=/dev/nfs {cmdline}\n")).unwrap();
+        mount_bind(stage.join("test/cmdline"), stage.join("proc/cmdline")).unwrap();
+        fs::write(stage.join("test/rootaufs"), "").unwrap();
+        mount_bind(env!("CARGO_BIN_EXE_rootaufs"), stage.join("test/rootaufs")).unwrap();
+
+        // The NFS root: writable, as a server may export it, with an owner and a mode of its own.
+        let root = stage.join("root");
+        mount("server:/tree", &root, "tmpfs", MountFlags::empty(), Some(c"mode=0751")).unwrap();
+        chown(&root, Some(7), Some(8)).unwrap();
+        for folder in ["dev", "etc", "usr"] {
+            fs::create_dir(root.join(folder)).unwrap();
+        }
+        fs::write(root.join("etc/fstab"), "/dev/nfs / nfs ro 0 0\nproc /proc proc defaults 0 0\n").unwrap();
+        fs::write(root.join("etc/hostname"), "tree\n").unwrap();
+        // A second mount of the same superblock: writes through it tell whether that is read-only, too.
+        mount_bind(&root, stage.join("other")).unwrap();
+        rustix::process::chroot(stage).unwrap();
+        std::env::set_current_dir("/").unwrap();
+        Self
+    }
+
+    fn rootaufs(&self) -> Output {
+        Command::new("/test/rootaufs").args(["init", "--rootmnt", "/root"]).output().unwrap()
+    }
+
+    /// The mounts of this thread's namespace, without what differs from one listing to the next.
+    fn mounts(&self) -> Vec<String> {
+        let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let fields = |line: &str| line.split(' ').skip(2).collect::<Vec<_>>().join(" ");
+        let mut lines: Vec<String> = text.lines().map(fields).collect();
+        lines.sort();
+        lines
+    }
+
+    fn report(&self) -> Value {
+        serde_json::from_str(&fs::read_to_string("/run/sidus/report.json").unwrap()).unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[track_caller]
+fn is_read_only(path: &str) {
+    let error = fs::write(path, "x").expect_err(path);
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::ROFS.raw_os_error()), "{path}: {error}");
+}
+
+#[test]
+fn the_union_is_writable_and_the_root_below_is_not() {
+    in_initramfs("aufs=tmpfs", |stage| {
+        succeeds(&stage.rootaufs());
+        fs::write("/root/etc/new", "written").unwrap();
+        fs::write("/root/etc/hostname", "node\n").unwrap();
+        assert_eq!(fs::read_to_string("/root/ro/etc/hostname").unwrap(), "tree\n");
+        assert!(!Path::new("/root/ro/etc/new").exists());
+        assert_eq!(fs::read_to_string("/root/rw/sidus/v1/upper/etc/new").unwrap(), "written");
+        is_read_only("/root/ro/x");
+        is_read_only("/other/x");
+    });
+}
+
+#[test]
+fn the_merged_root_has_the_trees_owner_and_mode_and_hides_its_layer() {
+    in_initramfs("aufs=tmpfs", |stage| {
+        succeeds(&stage.rootaufs());
+        let root = fs::metadata("/root").unwrap();
+        assert_eq!((root.uid(), root.gid(), root.permissions().mode() & 0o7777), (7, 8, 0o751));
+        for (path, mode) in [("/root/rw", 0o755), ("/root/rw/sidus", 0o700), ("/root/rw/sidus/v1/work", 0o700)] {
+            let facts = fs::metadata(path).unwrap();
+            assert_eq!(
+                (facts.uid(), facts.permissions().mode() & 0o7777),
+                (rustix::process::getuid().as_raw(), mode),
+                "{path}"
+            );
+        }
+    });
+}
+
+#[test]
+fn fstab_says_what_is_true_and_the_trees_own_is_kept() {
+    in_initramfs("aufs=tmpfs", |stage| {
+        succeeds(&stage.rootaufs());
+        let adapted = "overlay / overlay defaults 0 0\nproc /proc proc defaults 0 0\n";
+        assert_eq!(fs::read_to_string("/root/etc/fstab").unwrap(), adapted);
+        assert!(fs::read_to_string("/root/ro/etc/fstab").unwrap().starts_with("/dev/nfs"));
+    });
+}
+
+#[test]
+fn fstab_links_are_followed_inside_of_the_tree_alone() {
+    in_initramfs("aufs=tmpfs", |stage| {
+        fs::rename("/root/etc", "/root/etc.real").unwrap();
+        std::os::unix::fs::symlink("/etc.real", "/root/etc").unwrap();
+        fs::create_dir("/etc.real").unwrap();
+        fs::write("/etc.real/fstab", "the initramfs' own\n").unwrap();
+        succeeds(&stage.rootaufs());
+        assert_eq!(fs::read_to_string("/etc.real/fstab").unwrap(), "the initramfs' own\n");
+        assert!(fs::read_to_string("/root/etc.real/fstab").unwrap().starts_with("overlay / overlay"));
+    });
+}
+
+#[test]
+fn dev_is_kept_whether_it_was_moved_into_the_root_or_not() {
+    in_initramfs("aufs=tmpfs", |stage| {
+        mount("udev", "/root/dev", "tmpfs", MountFlags::empty(), None).unwrap();
+        fs::write("/root/dev/node", "").unwrap();
+        fs::create_dir("/root/dev/pts").unwrap();
+        mount("pts", "/root/dev/pts", "tmpfs", MountFlags::empty(), None).unwrap();
+        fs::write("/root/dev/pts/0", "").unwrap();
+        succeeds(&stage.rootaufs());
+        assert!(Path::new("/root/dev/node").exists() && Path::new("/root/dev/pts/0").exists());
+        assert!(!Path::new("/root/ro/dev/node").exists());
+    });
+    in_initramfs("aufs=tmpfs", |stage| {
+        succeeds(&stage.rootaufs());
+        assert_eq!(fs::read_dir("/root/dev").unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_separate_usr_becomes_a_union_of_its_own() {
+    in_initramfs("aufs=tmpfs", |stage| {
+        for folder in ["/test/lower", "/test/upper", "/test/work"] {
+            fs::create_dir(folder).unwrap();
+        }
+        fs::write("/test/lower/program", "of the tree").unwrap();
+        let options = c"lowerdir=/test/lower,upperdir=/test/upper,workdir=/test/work";
+        mount("server:/usr", "/root/usr", "overlay", MountFlags::empty(), Some(options)).unwrap();
+        succeeds(&stage.rootaufs());
+        assert_eq!(fs::read_to_string("/root/usr/program").unwrap(), "of the tree");
+        fs::write("/root/usr/program", "changed").unwrap();
+        assert_eq!(fs::read_to_string("/root/ro/usr/program").unwrap(), "of the tree");
+        is_read_only("/root/ro/usr/x");
+    });
+}
+
+#[test]
+fn the_report_says_what_was_done_and_how_long_it_took() {
+    in_initramfs("aufs=tmpfs sidus.tmpfs.size=16m sidus.tmpfs.inodes=2k", |stage| {
+        succeeds(&stage.rootaufs());
+        let report = stage.report();
+        for (key, value) in [
+            ("/result", Value::from("union")),
+            ("/mode", Value::from("tmpfs")),
+            ("/union", Value::from("overlay")),
+            ("/lower/source", Value::from("server:/tree")),
+            ("/lower/at", Value::from("/ro")),
+            ("/upper/fs", Value::from("tmpfs")),
+            ("/persistent", Value::from(false)),
+            ("/failure", Value::Null),
+        ] {
+            assert_eq!(report.pointer(key), Some(&value), "{key} in {report:#}");
+        }
+        let steps = report["steps"].as_array().unwrap();
+        assert_eq!(steps.last().unwrap()["step"], "move /aufs to /root");
+        let sum: u64 = steps.iter().map(|step| step["us"].as_u64().unwrap()).sum();
+        let total = report["total_us"].as_u64().unwrap();
+        assert!(0 < sum && sum <= total, "steps {sum} us of {total} us");
+        assert!(fs::read_to_string("/run/motd.d/sidus").unwrap().contains("gone after a reboot"));
+        let room = rustix::fs::statvfs("/root/rw").unwrap();
+        assert_eq!((room.f_blocks * room.f_frsize, room.f_files), (16 << 20, 2 << 10));
+    });
+}
+
+#[test]
+fn off_and_nothing_touch_nothing() {
+    for cmdline in ["aufs=off", "", "aufs=off sidus.nonsense"] {
+        in_initramfs(cmdline, |stage| {
+            let before = stage.mounts();
+            succeeds(&stage.rootaufs());
+            assert_eq!(stage.mounts(), before);
+            assert_eq!(stage.report()["result"], "plain");
+            assert!(!Path::new("/ro").exists());
+        });
+    }
+}
+
+/// A failure: what is on the command line, how the machine is broken, the exit status, what must be said.
+struct Failing {
+    cmdline: &'static str,
+    broken: fn(),
+    status: i32,
+    says: &'static [&'static str],
+}
+
+const FAILING: &[Failing] = &[
+    Failing {
+        cmdline: "aufs=ramfs",
+        broken: || {},
+        status: 1,
+        says: &[
+            "FAILED: read the kernel's command line: aufs=ramfs: not a value of aufs; accepted: tmpfs, iscsi or off",
+            "remedy: mend the APPEND line of the node's PXE entry",
+            "now: panic, since nothing else is asked for (sidus.on_failure=panic)",
+        ],
+    },
+    Failing {
+        cmdline: "aufs=tmpfs sidus.union=aufs sidus.on_failure=shell",
+        broken: || {},
+        status: 3,
+        says: &[
+            "FAILED: choose the union: this kernel has no aufs: not in /proc/filesystems, and no module of that name in /lib/modules/",
+            "now: a shell (sidus.on_failure=shell)",
+        ],
+    },
+    Failing {
+        // The last moves fail: everything has to be undone.
+        cmdline: "aufs=tmpfs",
+        broken: || fs::write("/root/rw", "a file where a folder has to be").unwrap(),
+        status: 1,
+        says: &["FAILED: move /rw to /aufs/rw: move mount to /aufs/rw: Not a directory"],
+    },
+    Failing {
+        cmdline: "aufs=tmpfs",
+        broken: || fs::write("/aufs", "a file where a folder has to be").unwrap(),
+        status: 1,
+        says: &["FAILED: mount overlay of /rw/sidus/v1/upper over /ro on /aufs: attach to /aufs: Not a directory"],
+    },
+    Failing {
+        cmdline: "aufs=tmpfs",
+        broken: || fs::write("/rw", "a file where a folder has to be").unwrap(),
+        status: 1,
+        says: &["FAILED: mount tmpfs on /rw: attach to /rw: Not a directory"],
+    },
+    Failing {
+        cmdline: "aufs=tmpfs sidus.on_failure=tmpfs",
+        broken: || fs::write("/ro", "a file where a folder has to be").unwrap(),
+        status: 1,
+        says: &[
+            "FAILED: move /root to /ro: move mount to /ro: Not a directory",
+            "now: panic: sidus.on_failure=tmpfs is no help where tmpfs itself fails",
+        ],
+    },
+];
+
+#[test]
+fn a_failure_says_what_and_why_and_leaves_the_state_before() {
+    for (number, failing) in FAILING.iter().enumerate() {
+        in_initramfs(failing.cmdline, move |stage| {
+            (failing.broken)();
+            let before = stage.mounts();
+            let output = stage.rootaufs();
+            let said = text(&output.stderr);
+            for line in failing.says {
+                assert!(said.contains(line), "case {number}: {line:?} is not in:\n{said}");
+            }
+            assert_eq!(output.status.code(), Some(failing.status), "case {number}:\n{said}");
+            assert_eq!(stage.mounts(), before, "case {number}: what is mounted has changed\n{said}");
+            fs::write("/root/etc/still-writable", "").expect("the root is as it was before");
+            let report = stage.report();
+            assert_eq!(report["result"], "failed", "case {number}");
+            for (key, start) in [("what", "FAILED: "), ("why", ": "), ("remedy", "remedy: "), ("then", "now: ")] {
+                let line = format!("{start}{}", report["failure"][key].as_str().unwrap());
+                assert!(said.contains(&line), "case {number}: the report's {key} was not said: {line:?}\n{said}");
+            }
+        });
+    }
+}
+
+#[test]
+fn on_failure_ro_makes_even_a_writable_root_read_only() {
+    in_initramfs("aufs=tmpfs sidus.union=aufs sidus.on_failure=ro", |stage| {
+        succeeds(&stage.rootaufs());
+        is_read_only("/root/x");
+        is_read_only("/other/x");
+        assert_eq!(stage.report()["failure"]["then"], "the plain root, read-only (sidus.on_failure=ro)");
+    });
+}
+
+#[test]
+fn on_failure_tmpfs_takes_memory_where_the_lun_fails() {
+    in_initramfs("aufs=iscsi ISCSI_TARGET_IP=127.0.0.1 sidus.on_failure=tmpfs", |stage| {
+        succeeds(&stage.rootaufs());
+        fs::write("/root/x", "").unwrap();
+        let report = stage.report();
+        assert_eq!((&report["result"], &report["mode"]), (&Value::from("union"), &Value::from("tmpfs")));
+        assert_eq!(report["persistent"], false);
+        assert!(fs::read_to_string("/run/motd.d/sidus")
+            .unwrap()
+            .starts_with("WARNING: this node did not boot as asked"));
+    });
+}
+
+#[test]
+fn a_second_run_refuses() {
+    in_initramfs("aufs=tmpfs", |stage| {
+        succeeds(&stage.rootaufs());
+        let before = stage.mounts();
+        let again = stage.rootaufs();
+        assert!(text(&again.stderr).contains("/root is a union already"), "{}", text(&again.stderr));
+        assert_eq!(stage.mounts(), before);
+    });
+}
+
+#[test]
+fn no_other_program_is_run() {
+    in_initramfs("aufs=tmpfs", |_| {
+        let trace = PathBuf::from("/test/trace");
+        let calls = "trace=fork,vfork,clone,clone3,execve";
+        let output = Command::new("strace")
+            .args(["-f", "-e", calls, "-o"])
+            .arg(&trace)
+            .args(["/test/rootaufs", "init", "--rootmnt", "/root"])
+            .output()
+            .unwrap();
+        succeeds(&output);
+        let trace = fs::read_to_string(trace).unwrap();
+        let calls: Vec<&str> = trace.lines().filter(|line| !line.contains("+++")).collect();
+        assert_eq!(calls.len(), 1, "{trace}");
+        assert!(calls[0].contains("execve(\"/test/rootaufs\""), "{trace}");
+    });
+}
