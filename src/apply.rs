@@ -77,6 +77,7 @@ impl StepError {
             }
             Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
             Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
+            Self::File { source, .. } if source.raw_os_error().is_none() => "remove it from the tree on the NFS server",
             Self::File { .. } => "check that the NFS server exports the whole tree to this node with no_root_squash",
             Self::NoIscsi => "boot with aufs=tmpfs",
         }
@@ -189,11 +190,17 @@ fn roll_back(undo: Vec<Undo>, log: &Log) -> Vec<String> {
     left
 }
 
-/// Makes a directory; says whether it was not there before.
+/// Makes a directory; says whether it was not there before. A link is no directory here: where it leads is not known.
 fn make_directory(path: &Path, mode: u32) -> Result<bool, StepError> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let there = fs::symlink_metadata(path).map_err(StepError::file("look at", path))?;
+            if there.is_dir() {
+                return Ok(false);
+            }
+            Err(StepError::file("make directory", path)(io::Error::other("it exists, and is no directory")))
+        }
         Err(error) => Err(StepError::file("make directory", path)(error)),
     }
 }

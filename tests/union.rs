@@ -1,5 +1,6 @@
 //! `rootaufs init`, run for real in a mount namespace: a folder stands for the initramfs, tmpfs for the NFS root.
 //! Needs root (or `unshare --map-root-user --mount`), overlayfs in the kernel, and strace.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by a panic.
 
 use std::fs;
 use std::os::unix::fs::{chown, MetadataExt, PermissionsExt};
@@ -258,30 +259,46 @@ const FAILING: &[Failing] = &[
         ],
     },
     Failing {
-        // The last moves fail: everything has to be undone.
+        // Almost all has been done when it fails: the union is mounted, the root read-only.
         cmdline: "aufs=tmpfs",
         broken: || fs::write("/root/rw", "a file where a folder has to be").unwrap(),
         status: 1,
-        says: &["FAILED: move /rw to /aufs/rw: move mount to /aufs/rw: Not a directory"],
+        says: &[
+            "FAILED: make mount points /aufs/ro /aufs/rw: cannot make directory /aufs/rw: it exists, and is no directory",
+            "remedy: remove it from the tree on the NFS server",
+        ],
     },
     Failing {
         cmdline: "aufs=tmpfs",
-        broken: || fs::write("/aufs", "a file where a folder has to be").unwrap(),
+        broken: || {
+            // A lower side that is two unions deep: overlayfs refuses to be the third.
+            for level in ["/test/1", "/test/2"] {
+                let at = |name: &str| format!("{level}.{name}");
+                ["upper", "work", "merged"].iter().for_each(|name| fs::create_dir(at(name)).unwrap());
+                let options = format!("lowerdir=/root,upperdir={},workdir={}", at("upper"), at("work"));
+                let options = std::ffi::CString::new(options).unwrap();
+                mount("deep", at("merged"), "overlay", MountFlags::empty(), Some(options.as_c_str())).unwrap();
+                rustix::mount::mount_move(at("merged"), "/root").unwrap();
+            }
+        },
         status: 1,
-        says: &["FAILED: mount overlay of /rw/sidus/v1/upper over /ro on /aufs: attach to /aufs: Not a directory"],
+        says: &[
+            "FAILED: mount overlay of /rw/sidus/v1/upper over /ro on /aufs: mount file system on /aufs (overlay): \
+             Invalid argument (os error 22)",
+        ],
     },
     Failing {
-        cmdline: "aufs=tmpfs",
-        broken: || fs::write("/rw", "a file where a folder has to be").unwrap(),
+        cmdline: "aufs=tmpfs sidus.tmpfs.inodes=17179869183g",
+        broken: || {},
         status: 1,
-        says: &["FAILED: mount tmpfs on /rw: attach to /rw: Not a directory"],
+        says: &["set option nr_inodes (tmpfs): Invalid argument (os error 22) (the kernel says: tmpfs: Bad value for 'nr_inodes')"],
     },
     Failing {
         cmdline: "aufs=tmpfs sidus.on_failure=tmpfs",
-        broken: || fs::write("/ro", "a file where a folder has to be").unwrap(),
+        broken: || fs::write("/rw", "a file where a folder has to be").unwrap(),
         status: 1,
         says: &[
-            "FAILED: move /root to /ro: move mount to /ro: Not a directory",
+            "FAILED: make mount points /ro /rw /aufs: cannot make directory /rw: it exists, and is no directory",
             "now: panic: sidus.on_failure=tmpfs is no help where tmpfs itself fails",
         ],
     },
