@@ -636,4 +636,13 @@ mod tests {
             assert_eq!(BootOptions::parse(line).unwrap_err().off, off, "command line {line:?}");
         }
     }
+
+    #[test]
+    fn the_man_page_explains_every_key() {
+        let page = include_str!("../initramfs-hooks/rootaufs.8");
+        for name in KEYS.iter().flat_map(|key| key.names) {
+            let entry = page.lines().any(|line| line.starts_with(".B") && line.contains(name));
+            assert!(entry, "rootaufs.8 has no entry for {name}");
+        }
+    }
 }
