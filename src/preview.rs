@@ -42,7 +42,7 @@ pub fn preview(root: &Path, cmdline: Option<String>, tree: Option<&Path>) -> Res
     let supposed = match (&plan, tree) {
         (Plan::Plain, _) => String::new(),
         (_, Some(tree)) => format!("supposed: the newest kernel of {} boots\n", tree.display()),
-        (_, None) => "supposed: the kernel has overlayfs (--root TREE looks)\n".to_owned(),
+        (_, None) => "supposed: the kernel has overlayfs (--root TREE looks into a tree for it)\n".to_owned(),
     };
     Ok(format!("{supposed}{plan}"))
 }
