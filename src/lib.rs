@@ -1,4 +1,5 @@
 //! Boots a diskless node: the NFS root read-only below, a writable layer above.
 #![warn(missing_docs)]
 
+mod bytes;
 pub mod iscsi;
