@@ -356,4 +356,4 @@ fn from_base64(digits: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 #[path = "chap_tests.rs"]
-mod tests;
+pub(in crate::iscsi) mod tests;

@@ -39,7 +39,7 @@ fn responses() {
         SHA256_OF_ONE_SECRET
     );
 }
-const MD5_OF_ONE_SECRET: &str = "0xc4081e0c9f89346155ddb08f0bf91611";
+pub(in crate::iscsi) const MD5_OF_ONE_SECRET: &str = "0xc4081e0c9f89346155ddb08f0bf91611";
 const SHA256_OF_ONE_SECRET: &str =
     "0xcffc5dcbdadd7e87012032080d10cda0a807686f84bc2a2d72ab2ad4f1552626";
 
