@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod boot;
+mod bytes;
 pub mod cli;
 pub mod cmdline;
 pub mod facts;

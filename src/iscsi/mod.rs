@@ -1,2 +1,26 @@
 //! An iSCSI initiator that needs no other program (RFC 7143).
+//!
+//! What decides does no I/O: [`pdu`] and [`text`] are the bytes, [`chap`] proves a secret, [`login`]
+//! and [`discovery`] take one PDU in and give one action out, [`netlink`] and [`params`] are what
+//! the kernel is told. What acts is thin: [`tcp`] carries a login or a discovery over a socket,
+//! [`session`] carries the login through the kernel, whose session becomes the disk.
+//! [`name`], [`identity`] and [`credentials`] are what a person writes.
+#![deny(clippy::arithmetic_side_effects)]
+
+pub mod chap;
+//pub mod credentials;
+pub mod deadline;
+pub mod discovery;
+//pub mod identity;
+pub mod login;
 pub mod name;
+pub mod negotiation;
+pub mod netlink;
+pub mod params;
+pub mod pdu;
+//pub mod session;
+pub mod status;
+pub mod tcp;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod text;
