@@ -1,1 +1,39 @@
-//! The QEMU lab.
+//! The QEMU lab: a real server (DHCP, TFTP, NFS) boots real diskless nodes, headlessly, without root, KVM or a network.
+//!
+//! A scenario reads like this:
+//!
+//! ```no_run
+//! # fn main() -> sidus_lab::Result<()> {
+//! let lab = sidus_lab::Lab::open()?;
+//! let mut node = lab.node(21).cmdline("aufs=tmpfs").boot()?;
+//! node.wait_running()?;
+//! assert_eq!(node.run("findmnt -no FSTYPE /")?.trim(), "overlay");
+//! node.power_off()?;
+//! # Ok(())
+//! # }
+//! ```
+#![warn(missing_docs)]
+
+pub mod binary;
+pub mod console;
+pub mod demo;
+pub mod image;
+pub mod interactive;
+mod lock;
+pub mod mirror;
+pub mod node;
+pub mod paths;
+pub mod port;
+pub mod qemu;
+pub mod qmp;
+pub mod server;
+pub mod shell;
+mod stamp;
+mod step;
+pub mod test;
+pub mod tree;
+
+pub use anyhow::{Error, Result};
+pub use node::{Firmware, Kernel, Node, NodeBuilder};
+pub use server::{Lab, Server};
+pub use tree::Suite;

@@ -1,0 +1,156 @@
+//! The static `rootaufs`: one file that needs no library and no interpreter in the initramfs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+
+use crate::paths::Paths;
+use crate::step;
+
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Where Debian keeps the archive that the musl build of std links: musl has no unwinder of its own.
+const LIBUNWIND: &str = "/usr/lib/llvm-14/lib/libunwind.a";
+
+/// Builds the binary and says where it is.
+pub fn build(paths: &Paths) -> Result<PathBuf> {
+    let target_folder = paths.project().join("target");
+    let mut command = Command::new("cargo");
+    command
+        .current_dir(paths.project())
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "sidus",
+            "--bin",
+            "rootaufs",
+            "--target",
+            TARGET,
+        ])
+        .arg("--target-dir")
+        .arg(&target_folder);
+    if !has_musl_std()? {
+        with_debian_packages(paths, &mut command)?;
+    }
+    step::run(
+        "the static rootaufs",
+        &mut command,
+        &paths.log().join("binary.log"),
+        Duration::from_secs(1200),
+    )?;
+    let binary = target_folder.join(TARGET).join("release/rootaufs");
+    let content =
+        std::fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    check_static(&content)
+        .with_context(|| format!("{} would not run in an initramfs", binary.display()))?;
+    Ok(binary)
+}
+
+/// Whether the compiler came with std for musl, as rustup's targets do.
+fn has_musl_std() -> Result<bool> {
+    let output = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .context("cannot run rustc")?;
+    let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(Path::new(&sysroot)
+        .join("lib/rustlib")
+        .join(TARGET)
+        .join("lib")
+        .is_dir())
+}
+
+/// Debian has no std for musl, but its source: cargo builds it along, against Debian's musl and libunwind.
+fn with_debian_packages(paths: &Paths, command: &mut Command) -> Result<()> {
+    // Only this archive: the folder it lies in has a shared library of the same name.
+    let folder = paths.built("libunwind");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::copy(LIBUNWIND, folder.join("libunwind.a")).with_context(|| {
+        format!("cannot copy {LIBUNWIND}: is the package libunwind-14-dev installed?")
+    })?;
+    command
+        .args([
+            "-Zbuild-std=std,panic_abort",
+            "-Zbuild-std-features=optimize_for_size",
+        ])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "musl-gcc")
+        // Not position-independent: musl-gcc makes a *dynamic* executable of -static-pie.
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            [
+                "-Clink-self-contained=no",
+                "-Crelocation-model=static",
+                &format!("-Lnative={}", folder.display()),
+            ]
+            .join("\u{1f}"),
+        );
+    Ok(())
+}
+
+/// Refuses an ELF file with an interpreter or dynamic section (elf(5)).
+fn check_static(elf: &[u8]) -> Result<()> {
+    const PT_DYNAMIC: u32 = 2;
+    const PT_INTERP: u32 = 3;
+    if elf.get(..6) != Some(b"\x7fELF\x02\x01") {
+        bail!("not a 64-bit little-endian ELF file");
+    }
+    let headers = usize::try_from(u64::from_le_bytes(bytes(elf, 0x20)?))?;
+    let size = usize::from(u16::from_le_bytes(bytes(elf, 0x36)?));
+    let count = usize::from(u16::from_le_bytes(bytes(elf, 0x38)?));
+    for index in 0..count {
+        let at = headers.saturating_add(index.saturating_mul(size));
+        match u32::from_le_bytes(bytes(elf, at)?) {
+            PT_INTERP => bail!("it asks for an interpreter: not statically linked"),
+            PT_DYNAMIC => bail!("it has a dynamic section: not statically linked"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn bytes<const N: usize>(elf: &[u8], at: usize) -> Result<[u8; N]> {
+    elf.get(at..at.saturating_add(N))
+        .and_then(|slice| slice.try_into().ok())
+        .with_context(|| format!("the ELF file ends before byte {at}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF header with one program header of type `kind`.
+    fn elf(kind: u32) -> Vec<u8> {
+        let mut elf = vec![0; 0x40 + 0x38];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[0x20] = 0x40;
+        elf[0x36] = 0x38;
+        elf[0x38] = 1;
+        elf[0x40..0x44].copy_from_slice(&kind.to_le_bytes());
+        elf
+    }
+
+    #[test]
+    fn only_static_files_pass() {
+        check_static(&elf(1)).unwrap();
+        for (kind, reason) in [(2, "dynamic section"), (3, "interpreter")] {
+            assert!(check_static(&elf(kind))
+                .unwrap_err()
+                .to_string()
+                .contains(reason));
+        }
+        assert!(check_static(b"#!/bin/sh")
+            .unwrap_err()
+            .to_string()
+            .contains("not a 64-bit"));
+        assert!(check_static(&elf(1)[..0x41])
+            .unwrap_err()
+            .to_string()
+            .contains("ends before"));
+    }
+}

@@ -1,0 +1,572 @@
+//! A node: a diskless machine that boots from the server.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Error, Result};
+use serde_json::json;
+
+use crate::console::Console;
+use crate::lock::{lock_one_of, Lock};
+use crate::port::{self, Port};
+use crate::server::{self, Lab};
+use crate::shell::{Output, Shell};
+use crate::tree::{Suite, Tree};
+use crate::{image, qemu, qmp};
+
+/// The numbers that nodes may have.
+pub const NUMBERS: RangeInclusive<u8> = 20..=200;
+
+/// An emulated boot up to `running`, while another one competes for the processor.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+
+/// A command's limit, unless told otherwise.
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a node may take to power off.
+const OFF_LIMIT: Duration = Duration::from_secs(120);
+
+/// UEFI firmware for machines, and the variables it starts with.
+const OVMF: [&str; 2] = [
+    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    "/usr/share/OVMF/OVMF_VARS_4M.fd",
+];
+
+/// Node `number`'s hardware address.
+pub fn mac(number: u8) -> String {
+    format!("52:54:00:0d:14:{number:02x}")
+}
+
+/// Node `number`'s address.
+pub fn address(number: u8) -> String {
+    format!("10.13.20.{number}")
+}
+
+/// Which of Debian's kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// `linux-image-cloud-amd64`.
+    Cloud,
+    /// `linux-image-amd64`.
+    Generic,
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cloud => "cloud",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+impl FromStr for Kernel {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "cloud" => Ok(Self::Cloud),
+            "generic" => Ok(Self::Generic),
+            _ => bail!("kernel {text:?}: expected cloud or generic"),
+        }
+    }
+}
+
+/// What loads the kernel by PXE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS, then pxelinux.0.
+    Bios,
+    /// OVMF, then syslinux.efi.
+    Uefi,
+}
+
+/// What a node shall be, before it is switched on.
+#[derive(Debug, Clone)]
+pub struct NodeBuilder {
+    lab: Lab,
+    number: u8,
+    suite: Suite,
+    kernel: Kernel,
+    pxe: Option<Firmware>,
+    cmdline: Option<String>,
+    nfsroot: String,
+    nfs_options: String,
+    memory_mb: u32,
+    disks: Vec<PathBuf>,
+    initrd: Option<PathBuf>,
+    scenario: String,
+    reboots: bool,
+}
+
+impl NodeBuilder {
+    pub(crate) fn new(lab: &Lab, number: u8) -> Self {
+        let thread = std::thread::current();
+        Self {
+            lab: lab.clone(),
+            number,
+            suite: Suite::Bookworm,
+            kernel: Kernel::Cloud,
+            pxe: None,
+            cmdline: None,
+            nfsroot: server::nfsroot(Suite::Bookworm),
+            nfs_options: String::new(),
+            memory_mb: 1024,
+            disks: Vec::new(),
+            initrd: None,
+            scenario: thread.name().unwrap_or("lab").replace("::", "-"),
+            reboots: false,
+        }
+    }
+
+    /// What follows the standard part of the kernel's command line. With PXE it becomes the node's own configuration
+    /// file on the server; a PXE node without it boots the server's default entry.
+    pub fn cmdline(mut self, text: &str) -> Self {
+        self.cmdline = Some(text.to_owned());
+        self
+    }
+
+    /// The tree of this release instead of Debian 12's.
+    pub fn suite(mut self, suite: Suite) -> Self {
+        self.suite = suite;
+        self.nfsroot = server::nfsroot(suite);
+        self
+    }
+
+    /// This kernel instead of the cloud one.
+    pub fn kernel(mut self, kernel: Kernel) -> Self {
+        self.kernel = kernel;
+        self
+    }
+
+    /// Boots by DHCP and TFTP, instead of a kernel that QEMU puts into memory.
+    pub fn pxe(mut self, firmware: Firmware) -> Self {
+        self.pxe = Some(firmware);
+        self
+    }
+
+    /// Memory, in MiB; 1024 unless told otherwise.
+    pub fn memory_mb(mut self, size: u32) -> Self {
+        self.memory_mb = size;
+        self
+    }
+
+    /// Adds a local disk: a raw image, which keeps what is written to it.
+    pub fn disk(mut self, path: &Path) -> Self {
+        self.disks.push(path.to_owned());
+        self
+    }
+
+    /// This initrd instead of the tree's.
+    pub fn initrd(mut self, path: &Path) -> Self {
+        self.initrd = Some(path.to_owned());
+        self
+    }
+
+    /// Another root than the suite's: SERVER:PATH.
+    pub fn nfsroot(mut self, root: &str) -> Self {
+        self.nfsroot = root.to_owned();
+        self
+    }
+
+    /// NFS options for the root, as `rsize=8192,tcp`.
+    pub fn nfs_options(mut self, options: &str) -> Self {
+        self.nfs_options = options.to_owned();
+        self
+    }
+
+    /// The name under which the console is kept; the test's own unless told otherwise.
+    pub fn scenario(mut self, name: &str) -> Self {
+        self.scenario = name.to_owned();
+        self
+    }
+
+    /// Lets the machine start again by itself when the node reboots. Otherwise QEMU ends then, and
+    /// [`Node::wait_end`] sees it.
+    pub fn reboots_by_itself(mut self) -> Self {
+        self.reboots = true;
+        self
+    }
+
+    /// The kernel's whole command line.
+    pub fn whole_cmdline(&self) -> String {
+        let options = if self.nfs_options.is_empty() {
+            String::new()
+        } else {
+            format!(",{}", self.nfs_options)
+        };
+        let standard = format!(
+            "root=/dev/nfs nfsroot={}{options} ip=dhcp console=ttyS0",
+            self.nfsroot
+        );
+        match self.cmdline.as_deref() {
+            None | Some("") => standard,
+            Some(more) => format!("{standard} {more}"),
+        }
+    }
+
+    /// Leases a port and the node's number, and switches the node on.
+    pub fn boot(self) -> Result<Node> {
+        if !NUMBERS.contains(&self.number) {
+            bail!(
+                "node {}: expected a number from {} to {}",
+                self.number,
+                NUMBERS.start(),
+                NUMBERS.end()
+            );
+        }
+        let paths = self.lab.paths();
+        let name = format!("node{}", self.number);
+        let lock = paths.run().join(format!("{name}.lock"));
+        let (_, number) = lock_one_of(&[lock], &name, Duration::from_secs(900))?;
+        let port = port::lease(paths)?;
+        let console = paths
+            .log()
+            .join(format!("{}-{name}.console", self.scenario));
+        File::create(&console).with_context(|| format!("cannot write {}", console.display()))?;
+        let mut node = Node {
+            console: Console::new(&console),
+            shell: Shell::new(&paths.socket(&format!("{name}.shell"))),
+            qmp: paths.socket(&format!("{name}.qmp")),
+            process: None,
+            port,
+            _number: number,
+            is: self,
+        };
+        node.power_on()?;
+        Ok(node)
+    }
+
+    fn arguments(&self, shell: &Path, qmp: &Path, port: &Port) -> Result<Vec<String>> {
+        let paths = self.lab.paths();
+        let mut arguments = qemu::common(
+            &format!("sidus-lab-node{}", self.number),
+            self.memory_mb,
+            shell,
+            qmp,
+        );
+        let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
+        let rom = if self.pxe.is_some() { "" } else { ",romfile=" };
+        let socket = qemu::escaped(&port.socket);
+        add(
+            "-netdev",
+            format!("stream,id=net,server=off,addr.type=unix,addr.path={socket}"),
+        );
+        add(
+            "-device",
+            format!(
+                "virtio-net-pci,id=card,netdev=net,mac={}{rom}",
+                mac(self.number)
+            ),
+        );
+        for disk in &self.disks {
+            add(
+                "-drive",
+                format!("if=virtio,format=raw,file={}", qemu::escaped(disk)),
+            );
+        }
+        match self.pxe {
+            None => {
+                let image = image::find(paths, Tree::Node(self.suite))?;
+                let initrd = self
+                    .initrd
+                    .clone()
+                    .unwrap_or_else(|| image.initrd(self.kernel));
+                add("-kernel", image.kernel(self.kernel).display().to_string());
+                add("-initrd", initrd.display().to_string());
+                add("-append", self.whole_cmdline());
+            }
+            Some(firmware) => {
+                add("-boot", "n".to_owned());
+                if firmware == Firmware::Uefi {
+                    let [code, variables] = OVMF;
+                    let own = paths.run().join(format!("node{}.vars", self.number));
+                    std::fs::copy(variables, &own)
+                        .with_context(|| format!("cannot copy {variables}"))?;
+                    add(
+                        "-drive",
+                        format!("if=pflash,format=raw,readonly=on,file={code}"),
+                    );
+                    add(
+                        "-drive",
+                        format!("if=pflash,format=raw,file={}", qemu::escaped(&own)),
+                    );
+                }
+            }
+        }
+        if !self.reboots {
+            arguments.push("-no-reboot".to_owned());
+        }
+        Ok(arguments)
+    }
+
+    /// The node's own PXE configuration on the server, where it has a command line of its own.
+    fn publish(&self) -> Result<()> {
+        let file = format!(
+            "/srv/tftp/pxelinux.cfg/01-{}",
+            mac(self.number).replace(':', "-")
+        );
+        if self.cmdline.is_none() {
+            self.lab.server().run(&format!("rm -f {file}"))?;
+            return Ok(());
+        }
+        let tree = match self.suite {
+            Suite::Bookworm => "sidus",
+            Suite::Trixie => "trixie",
+        };
+        let (kernel, cmdline) = (self.kernel, self.whole_cmdline());
+        self.lab.server().run(&format!(
+            "cat >{file} <<'END'\nDEFAULT node\n\nLABEL node\nKERNEL vmlinuz-{tree}-{kernel}\n\
+             APPEND initrd=initrd.img-{tree}-{kernel} {cmdline}\nEND\nchmod a+r {file}"
+        ))?;
+        Ok(())
+    }
+}
+
+/// A node that was switched on. It is switched off when this value is dropped, or this process ends.
+#[derive(Debug)]
+pub struct Node {
+    is: NodeBuilder,
+    process: Option<Child>,
+    console: Console,
+    shell: Shell,
+    qmp: PathBuf,
+    port: Port,
+    _number: Lock,
+}
+
+impl Node {
+    /// Its number.
+    pub fn number(&self) -> u8 {
+        self.is.number
+    }
+
+    /// The console, from the first power-on.
+    pub fn console(&mut self) -> &mut Console {
+        &mut self.console
+    }
+
+    /// Switches the node on (again). The console's file goes on.
+    pub fn power_on(&mut self) -> Result<()> {
+        if self.is.pxe.is_some() {
+            self.is.publish()?;
+        }
+        let arguments = self
+            .is
+            .arguments(&self.shell_socket(), &self.qmp, &self.port)?;
+        let file = File::options()
+            .append(true)
+            .open(self.console.path())
+            .with_context(|| format!("cannot write {}", self.console.path().display()))?;
+        let errors = self.console.path().with_extension("qemu");
+        // The node ends with the thread that started it, whatever ends that.
+        let wrapper = ["setpriv", "--pdeathsig", "KILL"];
+        self.process = Some(qemu::start(
+            &wrapper,
+            &arguments,
+            Stdio::piped(),
+            file,
+            &errors,
+        )?);
+        Ok(())
+    }
+
+    /// Waits until `text` comes on the console, after what was waited for before.
+    pub fn expect(&mut self, text: &str, limit: Duration) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            // Asked before the console is read: what came right before the end counts.
+            let ended = self.has_ended()?;
+            if self.console.find(text)? {
+                return Ok(());
+            }
+            if let Some(status) = ended {
+                return Err(self.failed(&format!(
+                    "QEMU ended ({status}) before {text:?} came on the console"
+                )));
+            }
+            if started.elapsed() > limit {
+                return Err(self.failed(&format!(
+                    "{text:?} did not come on the console in {} s",
+                    limit.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until systemd has started everything, and demands that nothing failed.
+    pub fn wait_running(&mut self) -> Result<()> {
+        let started = Instant::now();
+        self.wait_shell()?;
+        let left = BOOT_LIMIT.saturating_sub(started.elapsed());
+        let state = self.output("systemctl is-system-running --wait", left)?;
+        if state.status == 0 {
+            return Ok(());
+        }
+        let asked = "systemctl list-jobs --no-legend; for unit in $(systemctl --failed --no-legend --plain | cut -d ' ' \
+                     -f 1); do systemctl status --no-pager --full \"$unit\"; done";
+        let details = self.output(asked, COMMAND_LIMIT)?;
+        Err(self.failed(&format!(
+            "systemd came up {:?}, not running:\n{}",
+            state.text.trim(),
+            details.text
+        )))
+    }
+
+    /// Waits until the command channel answers: systemd then runs, perhaps with much still to start.
+    pub fn wait_shell(&mut self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.has_ended()? {
+                return Err(self.failed(&format!(
+                    "QEMU ended ({status}) before systemd started the command channel"
+                )));
+            }
+            // QEMU makes the socket a moment after its start; a machine that ends meanwhile is seen above.
+            if self.shell_socket().exists()
+                && self.shell.answers(Duration::from_secs(2)).unwrap_or(false)
+            {
+                return Ok(());
+            }
+            if started.elapsed() > BOOT_LIMIT {
+                let limit = BOOT_LIMIT.as_secs();
+                return Err(self.failed(&format!(
+                    "no answer on the command channel within {limit} s"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Runs `command` by bash as root and returns what it writes; an exit status other than 0 is an error.
+    pub fn run(&mut self, command: &str) -> Result<String> {
+        let output = self.output(command, COMMAND_LIMIT)?;
+        if output.status != 0 {
+            let text = format!(
+                "{command:?} ended with status {}:\n{}",
+                output.status, output.text
+            );
+            return Err(self.failed(&text));
+        }
+        Ok(output.text)
+    }
+
+    /// Runs `command` by bash as root, whatever its exit status.
+    pub fn output(&mut self, command: &str, limit: Duration) -> Result<Output> {
+        self.wait_shell()?;
+        self.shell
+            .run(command, limit)
+            .map_err(|error| error.context(self.console.tail()))
+    }
+
+    /// Types on the console, as a person does.
+    pub fn type_on_console(&mut self, text: &str) -> Result<()> {
+        let input = self
+            .process
+            .as_mut()
+            .and_then(|process| process.stdin.as_mut())
+            .context("the node is off")?;
+        input
+            .write_all(text.as_bytes())
+            .and_then(|()| input.flush())
+            .context("cannot type on the node's console")
+    }
+
+    /// Powers off through systemd and says how long it took.
+    pub fn power_off(&mut self) -> Result<Duration> {
+        self.end_by("systemctl poweroff --no-block")
+    }
+
+    /// Reboots through systemd: waits until the node is down, and switches it on again.
+    pub fn reboot(&mut self) -> Result<Duration> {
+        if self.is.reboots {
+            bail!("a node that reboots by itself needs no switch: run systemctl reboot and wait for its console");
+        }
+        let took = self.end_by("systemctl reboot --no-block")?;
+        self.power_on()?;
+        Ok(took)
+    }
+
+    fn end_by(&mut self, command: &str) -> Result<Duration> {
+        self.run(command)?;
+        let started = Instant::now();
+        self.wait_end(OFF_LIMIT)?;
+        Ok(started.elapsed())
+    }
+
+    /// Waits until the machine is off: powered off, or rebooting where it must not by itself.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.has_ended()? {
+                self.process = None;
+                return Ok(status);
+            }
+            if started.elapsed() > limit {
+                return Err(
+                    self.failed(&format!("the node is still on after {} s", limit.as_secs()))
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Cuts the power. [`Node::power_on`] switches the node on again.
+    pub fn power_cut(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process
+                .kill()
+                .and_then(|()| process.wait())
+                .context("cannot end the node's QEMU")?;
+        }
+        Ok(())
+    }
+
+    /// Plugs the network cable in (`true`) or out.
+    pub fn set_link(&mut self, up: bool) -> Result<()> {
+        qmp::execute(&self.qmp, "set_link", json!({"name": "card", "up": up})).map(drop)
+    }
+
+    /// Its process's end, if it has ended.
+    pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
+        let process = self.process.as_mut().context("the node is off")?;
+        process.try_wait().context("cannot ask for the node's QEMU")
+    }
+
+    fn shell_socket(&self) -> PathBuf {
+        self.is
+            .lab
+            .paths()
+            .socket(&format!("node{}.shell", self.is.number))
+    }
+
+    fn failed(&self, text: &str) -> Error {
+        let said =
+            std::fs::read_to_string(self.console.path().with_extension("qemu")).unwrap_or_default();
+        let said = if said.is_empty() {
+            said
+        } else {
+            format!("QEMU said: {said}\n")
+        };
+        Error::msg(format!(
+            "node{}: {text}\n{said}{}",
+            self.is.number,
+            self.console.tail()
+        ))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = self.power_cut() {
+            eprintln!("node{}: {error:#}", self.is.number);
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The server: one machine that runs detached, so that every scenario, in whatever process, finds it booted.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::json;
+
+use crate::console::Console;
+use crate::lock::lock_one_of;
+use crate::node::{Kernel, NodeBuilder};
+use crate::paths::Paths;
+use crate::shell::Shell;
+use crate::tree::{Suite, Tree};
+use crate::{image, port, qemu, qmp};
+
+/// Where the nodes find the server.
+pub const ADDRESS: &str = "10.13.20.13";
+
+/// An emulated boot takes 30 to 60 s on an idle machine.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+
+/// A command's limit, unless told otherwise.
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+
+/// The running lab.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    paths: Paths,
+    server: Server,
+}
+
+impl Lab {
+    /// Finds the running server, or says how to start it.
+    pub fn open() -> Result<Self> {
+        let server = Server::at(&Paths::open()?);
+        if server.running()?.is_none() {
+            bail!("the lab's server is not running: start it with ./qemu/lab server");
+        }
+        Ok(Self {
+            paths: server.paths.clone(),
+            server,
+        })
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The lab's folders.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// A node, 20 to 200: its number is the last byte of its MAC and IP address.
+    pub fn node(&self, number: u8) -> NodeBuilder {
+        NodeBuilder::new(self, number)
+    }
+}
+
+/// The machine with DHCP, TFTP, NFS and, later, the iSCSI targets.
+#[derive(Debug, Clone)]
+pub struct Server {
+    paths: Paths,
+    shell: Shell,
+}
+
+impl Server {
+    /// The server of this clone, running or not.
+    pub fn at(paths: &Paths) -> Self {
+        Self {
+            paths: paths.clone(),
+            shell: Shell::new(&paths.socket("server.shell")),
+        }
+    }
+
+    /// Runs `command` as root and returns what it writes; an exit status other than 0 is an error.
+    pub fn run(&self, command: &str) -> Result<String> {
+        let output = self.shell.run(command, COMMAND_LIMIT)?;
+        if output.status != 0 {
+            bail!(
+                "on the server, {command:?} ended with status {}:\n{}",
+                output.status,
+                output.text
+            );
+        }
+        Ok(output.text)
+    }
+
+    /// The way to its command channel, for other limits.
+    pub fn shell(&self) -> &Shell {
+        &self.shell
+    }
+
+    /// Its console.
+    pub fn console(&self) -> Console {
+        Console::new(&self.paths.log().join("server.console"))
+    }
+
+    /// Starts it from the images as they are now, if it does not run from these already, and waits for its services.
+    pub fn start(&self) -> Result<()> {
+        let lock = self.paths.run().join("server.start.lock");
+        let _alone = lock_one_of(&[lock], "the start of the server", BOOT_LIMIT)?;
+        let wanted = self.wanted()?;
+        if let Some(record) = self.running()? {
+            if record.images == wanted {
+                return Ok(());
+            }
+            eprintln!("  the server runs from other images than the newest: it starts anew");
+            self.stop()?;
+        }
+        let started = Instant::now();
+        eprintln!("  the server boots …");
+        let pid = self.launch()?;
+        self.record(&Record {
+            pid,
+            start: start_time(pid)?,
+            images: wanted,
+        })?;
+        if let Err(error) = self.wait_for_services(started) {
+            self.stop()?;
+            return Err(error.context(self.console().tail()));
+        }
+        eprintln!(
+            "  the server boots: its services answer after {:.1} s",
+            started.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+
+    /// Ends it, the way a cable is pulled: its disks forget everything anyway.
+    pub fn stop(&self) -> Result<()> {
+        let Some(record) = self.running()? else {
+            return Ok(());
+        };
+        let asked = qmp::execute(&self.paths.socket("server.qmp"), "quit", json!({}));
+        if self.ended_within(&record, Duration::from_secs(10)) {
+            return self.forget();
+        }
+        eprintln!(
+            "  the server does not end when asked ({asked:?}): killing process {}",
+            record.pid
+        );
+        let pid = Pid::from_raw(record.pid).context("the server's recorded process id is none")?;
+        kill_process(pid, Signal::KILL)
+            .with_context(|| format!("cannot kill process {}", record.pid))?;
+        if !self.ended_within(&record, Duration::from_secs(10)) {
+            bail!("the server, process {}, does not end", record.pid);
+        }
+        self.forget()
+    }
+
+    /// What runs, if it does: the process that was recorded, not another one with its number.
+    pub(crate) fn running(&self) -> Result<Option<Record>> {
+        let path = self.record_path();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()))
+            }
+        };
+        let record = Record::parse(&text)
+            .with_context(|| format!("{} is garbled: remove it", path.display()))?;
+        Ok(record.is_alive().then_some(record))
+    }
+
+    fn launch(&self) -> Result<i32> {
+        let image = image::find(&self.paths, Tree::Server)?;
+        let shell = self.paths.socket("server.shell");
+        let qmp = self.paths.socket("server.qmp");
+        let mut arguments = qemu::common("sidus-lab-server", 1536, &shell, &qmp);
+        let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
+        add("-kernel", image.kernel(Kernel::Cloud).display().to_string());
+        add("-initrd", image.initrd(Kernel::Cloud).display().to_string());
+        add("-append", "root=/dev/vda rw console=ttyS0".to_owned());
+        for tree in Tree::ALL {
+            let disk = image::find(&self.paths, tree)?.disk;
+            add(
+                "-drive",
+                format!(
+                    "if=virtio,format=raw,snapshot=on,file={}",
+                    qemu::escaped(&disk)
+                ),
+            );
+        }
+        add("-netdev", "hubport,id=card,hubid=0".to_owned());
+        add(
+            "-device",
+            "virtio-net-pci,netdev=card,mac=52:54:00:0d:14:0d,romfile=".to_owned(),
+        );
+        for number in 0..port::COUNT {
+            let socket = port::socket(&self.paths, number);
+            let socket = qemu::escaped(&socket);
+            add(
+                "-netdev",
+                format!("stream,id=stream{number},server=on,addr.type=unix,addr.path={socket}"),
+            );
+            add(
+                "-netdev",
+                format!("hubport,id=port{number},hubid=0,netdev=stream{number}"),
+            );
+        }
+        let console = self.console();
+        let file = File::create(console.path())
+            .with_context(|| format!("cannot write {}", console.path().display()))?;
+        let errors = self.paths.log().join("server.qemu");
+        let child = qemu::start(&["setsid"], &arguments, Stdio::null(), file, &errors)?;
+        Ok(i32::try_from(child.id())?)
+    }
+
+    fn wait_for_services(&self, started: Instant) -> Result<()> {
+        let alive = || -> Result<()> {
+            if self.running()?.is_none() {
+                let said = std::fs::read_to_string(self.paths.log().join("server.qemu"))
+                    .unwrap_or_default();
+                bail!("the server's QEMU ended: {said}");
+            }
+            Ok(())
+        };
+        loop {
+            alive()?;
+            if self.paths.socket("server.shell").exists()
+                && self.shell.answers(Duration::from_secs(5)).unwrap_or(false)
+            {
+                break;
+            }
+            if started.elapsed() > BOOT_LIMIT {
+                bail!(
+                    "the server's command channel does not answer after {} s",
+                    BOOT_LIMIT.as_secs()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let left = BOOT_LIMIT.saturating_sub(started.elapsed());
+        let state = self.shell.run("systemctl is-system-running --wait", left)?;
+        if state.status != 0 {
+            let failed = self
+                .shell
+                .run("systemctl --failed --no-legend --plain", COMMAND_LIMIT)?;
+            bail!(
+                "the server came up {:?}; failed units:\n{}",
+                state.text.trim(),
+                failed.text
+            );
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> Result<String> {
+        let digests: Result<Vec<String>> = Tree::ALL
+            .iter()
+            .map(|tree| Ok(image::find(&self.paths, *tree)?.digest))
+            .collect();
+        Ok(digests?.join("-"))
+    }
+
+    fn ended_within(&self, record: &Record, limit: Duration) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < limit {
+            if !record.is_alive() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        false
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.paths.run().join("server")
+    }
+
+    fn record(&self, record: &Record) -> Result<()> {
+        let path = self.record_path();
+        let text = format!("{} {} {}\n", record.pid, record.start, record.images);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn forget(&self) -> Result<()> {
+        let path = self.record_path();
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+}
+
+/// A running server: its process, told from a later one of the same number by its start time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pid: i32,
+    start: u64,
+    images: String,
+}
+
+impl Record {
+    fn parse(text: &str) -> Result<Self> {
+        match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+            [pid, start, images] => Ok(Self {
+                pid: pid.parse()?,
+                start: start.parse()?,
+                images: (*images).to_owned(),
+            }),
+            _ => bail!("expected a process id, its start time and a digest, found {text:?}"),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        start_time(self.pid).is_ok_and(|start| start == self.start)
+    }
+}
+
+/// When a process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc(5)); an ended one has none.
+fn start_time(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The second field, in parentheses, may hold spaces.
+    let fields: Vec<&str> = stat
+        .rsplit_once(") ")
+        .map_or("", |(_, rest)| rest)
+        .split(' ')
+        .collect();
+    if fields.first() == Some(&"Z") {
+        bail!("process {pid} has ended");
+    }
+    let start = fields
+        .get(19)
+        .with_context(|| format!("{path} has no field 22"))?;
+    Ok(start.parse()?)
+}
+
+/// The export that `nfsroot=` names.
+pub(crate) fn nfsroot(suite: Suite) -> String {
+    format!("{ADDRESS}:{}", suite.export())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_another_with_its_number_is_not() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let mut record = Record {
+            pid,
+            start: start_time(pid).unwrap(),
+            images: "x".to_owned(),
+        };
+        assert!(record.is_alive());
+        record.start += 1;
+        assert!(!record.is_alive());
+        assert_eq!(
+            Record::parse("1 2 a-b\n").unwrap(),
+            Record {
+                pid: 1,
+                start: 2,
+                images: "a-b".to_owned()
+            }
+        );
+        assert!(Record::parse("1 2")
+            .unwrap_err()
+            .to_string()
+            .contains("expected"));
+    }
+}

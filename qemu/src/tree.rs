@@ -1,0 +1,193 @@
+//! Base trees: what mmdebstrap makes of a list of packages, kept as a tarball.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+
+use crate::mirror::Mirror;
+use crate::paths::Paths;
+use crate::stamp::{self, Stamp};
+use crate::step;
+
+/// A Debian release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 12.
+    Bookworm,
+    /// Debian 13.
+    Trixie,
+}
+
+impl Suite {
+    /// Every release that the nodes run.
+    pub const ALL: [Self; 2] = [Self::Bookworm, Self::Trixie];
+
+    /// Where the server exports the release's node tree.
+    pub fn export(self) -> &'static str {
+        match self {
+            Self::Bookworm => "/srv/nfsroot/sidus",
+            Self::Trixie => "/srv/nfsroot/trixie",
+        }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        })
+    }
+}
+
+impl FromStr for Suite {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "bookworm" => Ok(Self::Bookworm),
+            "trixie" => Ok(Self::Trixie),
+            _ => bail!("suite {text:?}: expected bookworm or trixie"),
+        }
+    }
+}
+
+/// A tree that the lab makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tree {
+    /// The server's own.
+    Server,
+    /// What nodes of this release boot.
+    Node(Suite),
+}
+
+impl Tree {
+    /// Every tree.
+    pub const ALL: [Self; 3] = [
+        Self::Server,
+        Self::Node(Suite::Bookworm),
+        Self::Node(Suite::Trixie),
+    ];
+
+    /// The name of its files.
+    pub fn name(self) -> String {
+        match self {
+            Self::Server => "server".to_owned(),
+            Self::Node(suite) => suite.to_string(),
+        }
+    }
+
+    /// `server` or `node`.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Node(_) => "node",
+        }
+    }
+
+    fn suite(self) -> Suite {
+        match self {
+            Self::Server => Suite::Bookworm,
+            Self::Node(suite) => suite,
+        }
+    }
+
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Server => &SERVER_PACKAGES,
+            Self::Node(_) => &NODE_PACKAGES,
+        }
+    }
+}
+
+const NODE_PACKAGES: [&str; 15] = [
+    "busybox",
+    "dbus",
+    "ifupdown",
+    "initramfs-tools",
+    "iproute2",
+    "kmod",
+    "linux-image-amd64",
+    "linux-image-cloud-amd64",
+    "login",
+    "nfs-common",
+    "passwd",
+    "procps",
+    "systemd-sysv",
+    "udev",
+    "zstd",
+];
+
+const SERVER_PACKAGES: [&str; 21] = [
+    "btrfs-progs",
+    "dbus",
+    "dnsmasq",
+    "e2fsprogs",
+    "fdisk",
+    "initramfs-tools",
+    "iproute2",
+    "kmod",
+    "linux-image-cloud-amd64",
+    "login",
+    "nfs-kernel-server",
+    "passwd",
+    "procps",
+    "pxelinux",
+    "syslinux-common",
+    "syslinux-efi",
+    "systemd-sysv",
+    "targetcli-fb",
+    "tgt",
+    "udev",
+    "xfsprogs",
+];
+
+/// Nobody reads these in the lab.
+const LEFT_OUT: [&str; 3] = [
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/man/*",
+];
+
+/// Makes the base tree's tarball if it is not there yet, and says where it is.
+pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<PathBuf> {
+    let tarball = paths.images().join(format!("{}.tar", tree.name()));
+    let digest = Stamp::new()
+        .text(&tree.packages().join(","))
+        .text(&LEFT_OUT.join(","))
+        .text(mirror.unwrap_or("as this machine"))
+        .digest();
+    if stamp::is_fresh(&tarball, &digest) {
+        return Ok(tarball);
+    }
+    stamp::forget(&tarball)?;
+    let mirror = mirror.map_or_else(Mirror::of_this_machine, |address| Ok(Mirror::at(address)))?;
+    let unfinished = paths.images().join(format!("{}.new.tar", tree.name()));
+    let mode = if rustix::process::getuid().is_root() {
+        "root"
+    } else {
+        "unshare"
+    };
+    let mut command = Command::new("mmdebstrap");
+    command
+        .args([
+            "--variant=minbase",
+            &format!("--mode={mode}"),
+            &format!("--include={}", tree.packages().join(",")),
+        ])
+        .args(LEFT_OUT.map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
+        .arg(tree.suite().to_string())
+        .arg(&unfinished)
+        .args(mirror.sources(tree.suite()));
+    let what = format!("Debian packages for the {} tree", tree.name());
+    let log = paths.log().join(format!("{}-packages.log", tree.name()));
+    step::run(&what, &mut command, &log, Duration::from_secs(1200))?;
+    std::fs::rename(&unfinished, &tarball)
+        .with_context(|| format!("cannot rename {}", unfinished.display()))?;
+    stamp::note(&tarball, &digest)?;
+    Ok(tarball)
+}

@@ -1,0 +1,334 @@
+//! Whole boots: real nodes, from the lab's real server. `./qemu/lab test boot` runs them.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
+
+use std::time::Duration;
+
+use sidus_lab::{Firmware, Kernel, Lab, Node, Result, Suite};
+
+/// Until init-bottom is reached, with another machine on the same processor.
+const INITRAMFS: Duration = Duration::from_secs(120);
+
+/// What a power-off may take, from the request to the machine's end.
+const POWER_OFF: Duration = Duration::from_secs(15);
+
+/// What everyone must find on a node that runs from memory.
+fn check_union(node: &mut Node) -> Result<()> {
+    node.wait_running()?;
+    assert_eq!(node.run("findmnt -no FSTYPE,SOURCE /")?.split_whitespace().collect::<Vec<_>>(), ["overlay", "overlay"]);
+    assert_eq!(node.run("findmnt -no FSTYPE /rw")?.trim(), "tmpfs");
+    assert!(node.run("findmnt -no FSTYPE /ro")?.starts_with("nfs"));
+    let refused = node.output("touch /ro/x", Duration::from_secs(10))?;
+    assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
+    assert_eq!(node.run("setpriv --reuid 65534 --clear-groups ls /rw/sidus 2>&1 || true")?.trim(), "ls: cannot open directory '/rw/sidus': Permission denied");
+    assert_eq!(node.run("stat -c %a:%u:%g / /ro")?.trim(), "755:0:0\n755:0:0");
+    let status = node.run("rootaufs status")?;
+    assert!(status.starts_with("root        a union; what is written here is GONE AFTER A REBOOT\n"), "{status}");
+    Ok(())
+}
+
+/// A power-off within the limit, that no unit held up.
+fn power_off(mut node: Node) -> Result<()> {
+    let took = node.power_off()?;
+    let console = node.console().text()?;
+    assert!(took <= POWER_OFF, "the power-off took {took:?}\n{}", node.console().tail());
+    for trouble in ["timed out", "Timed out", "Failed to unmount", "Failed unmounting"] {
+        assert!(!console.contains(trouble), "{trouble:?} is on the console:\n{}", node.console().tail());
+    }
+    Ok(())
+}
+
+#[test]
+fn pxe_by_bios_with_the_articles_default_entry() -> Result<()> {
+    let mut node = Lab::open()?.node(21).pxe(Firmware::Bios).boot()?;
+    check_union(&mut node)?;
+    let report = node.run("rootaufs status --json")?;
+    assert!(report.contains("\"source\": \"10.13.20.13:/srv/nfsroot/sidus\""), "{report}");
+    power_off(node)
+}
+
+#[test]
+fn pxe_by_uefi_with_the_nodes_own_entry() -> Result<()> {
+    let mut node = Lab::open()?.node(22).pxe(Firmware::Uefi).cmdline("aufs=tmpfs sidus.tmpfs.size=200m").boot()?;
+    check_union(&mut node)?;
+    assert_eq!(node.run("findmnt -no SIZE /rw")?.trim(), "200M");
+    power_off(node)
+}
+
+#[test]
+fn what_is_written_is_gone_after_a_reboot_and_a_person_is_told() -> Result<()> {
+    let mut node = Lab::open()?.node(23).cmdline("aufs=tmpfs").boot()?;
+    check_union(&mut node)?;
+    node.type_on_console("root\n")?;
+    node.expect("what is written here, but for network mounts, is gone after a reboot", Duration::from_secs(60))?;
+    node.run("echo written >/etc/written && rm /etc/debian_version && sync")?;
+    assert_eq!(node.run("cat /rw/sidus/v1/upper/etc/written")?.trim(), "written");
+    node.reboot()?;
+    check_union(&mut node)?;
+    assert_eq!(node.run("ls /etc/written /etc/debian_version 2>/dev/null || true")?.trim(), "/etc/debian_version");
+    power_off(node)
+}
+
+/// What a tree is: every name with mode, owner, size, times; what is in the files.
+const MANIFEST: &str = "cd /srv/nfsroot/sidus && find . -xdev -printf '%p %i %m %U:%G %s %T@ %C@ %l\\n' | sort | sha256sum \
+                        && find . -xdev -type f -print0 | sort -z | xargs -0 cat | md5sum";
+
+#[test]
+fn a_tree_that_is_exported_read_write_survives_a_node_that_writes_everywhere() -> Result<()> {
+    let lab = Lab::open()?;
+    let before = lab.server().shell().run(MANIFEST, Duration::from_secs(300))?;
+    // The server exports to this node read-write, and the kernel is told to mount it so.
+    let mut node = lab.node(66).cmdline("aufs=tmpfs rw").boot()?;
+    node.wait_running()?;
+    assert!(lab.server().run("exportfs -v")?.contains("10.13.20.66"));
+    node.run(
+        "find / -xdev -type d ! -path '/ro*' ! -path '/rw*' -exec sh -c 'for d; do : >\"$d/written-here\"; done' sh {} + && \
+         chmod 700 /usr/bin/* && rm -rf /usr/share/misc /var/lib/dpkg/info && mv /usr/games /usr/games2 && \
+         chown -R 1000 /etc && ln -f /etc/passwd /etc/passwd-link",
+    )?;
+    let refused = node.output("touch /ro/etc/x; rm -f /ro/etc/fstab; mount -o remount,rw /ro && touch /ro/etc/x; true", Duration::from_secs(30))?;
+    assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
+    let after = lab.server().shell().run(MANIFEST, Duration::from_secs(300))?;
+    assert_eq!((before.status, &before.text), (0, &after.text));
+    Ok(())
+}
+
+#[test]
+fn without_aufs_the_plain_root_boots() -> Result<()> {
+    let mut node = Lab::open()?.node(24).boot()?;
+    node.wait_shell()?;
+    assert!(node.run("findmnt -no FSTYPE /")?.starts_with("nfs"));
+    assert_eq!(node.run("ls -d /ro /rw /aufs /run/motd.d/sidus 2>/dev/null || true")?, "");
+    let status = node.run("rootaufs status")?;
+    assert!(status.starts_with("root        the plain root: no union was asked for"), "{status}");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_value_is_told_and_obeys_panic() -> Result<()> {
+    let mut node = Lab::open()?.node(25).cmdline("aufs=ramfs sidus.nonsense=1 panic=5").boot()?;
+    node.expect("rootaufs: FAILED: read the kernel's command line: aufs=ramfs: not a value of aufs; accepted: tmpfs, iscsi or off; sidus.nonsense: no such key; accepted: sidus.union", INITRAMFS)?;
+    node.expect("rootaufs: remedy: mend the APPEND line of the node's PXE entry", INITRAMFS)?;
+    node.expect("Rebooting automatically due to panic= boot argument", INITRAMFS)?;
+    node.wait_end(INITRAMFS)?;
+    Ok(())
+}
+
+#[test]
+fn a_quiet_console_shows_a_failure_all_the_same() -> Result<()> {
+    let mut node = Lab::open()?.node(26).cmdline("aufs=ramfs panic=1 quiet loglevel=1").boot()?;
+    node.expect("rootaufs: FAILED: read the kernel's command line: aufs=ramfs", INITRAMFS)?;
+    node.wait_end(INITRAMFS)?;
+    Ok(())
+}
+
+#[test]
+fn aufs_that_the_kernel_lacks_is_an_error_that_says_where_it_was_looked_for() -> Result<()> {
+    let lab = Lab::open()?;
+    let kernel = lab.server().run("basename /srv/nfsroot/sidus/lib/modules/*cloud*")?;
+    let mut node = lab.node(27).cmdline("aufs=tmpfs sidus.union=aufs panic=1").boot()?;
+    let kernel = kernel.trim();
+    node.expect(
+        &format!(
+            "rootaufs: FAILED: choose the union: this kernel has no aufs: not in /proc/filesystems, and no module of that \
+             name in /lib/modules/{kernel} or /root/lib/modules/{kernel}"
+        ),
+        INITRAMFS,
+    )?;
+    node.wait_end(INITRAMFS)?;
+    Ok(())
+}
+
+#[test]
+fn overlay_is_loaded_from_the_tree_and_its_absence_is_an_error() -> Result<()> {
+    let lab = Lab::open()?;
+    let kernel = lab.server().run("basename /srv/nfsroot/sidus/lib/modules/*cloud*")?;
+    let index = format!("usr/lib/modules/{}/modules.dep", kernel.trim());
+    // An initramfs whose index knows no module at all.
+    let initrd = lab.initrd_with(Suite::Bookworm, Kernel::Cloud, &[(&index, "")])?;
+    let mut node = lab.node(28).cmdline("aufs=tmpfs sidus.debug").initrd(&initrd).boot()?;
+    node.expect(&format!("rootaufs: load kernel module /root/lib/modules/{}/kernel/fs/overlayfs/overlay.ko", kernel.trim()), INITRAMFS)?;
+    node.expect("rootaufs: / is tmpfs over 10.13.20.13:/srv/nfsroot/sidus (overlay)", INITRAMFS)?;
+    drop(node);
+    lab.server().run("mkdir -p /srv/nfsroot/scratch/srv/empty")?;
+    let empty = "10.13.20.13:/srv/nfsroot/scratch/srv/empty";
+    let mut node = lab.node(28).nfsroot(empty).cmdline("aufs=tmpfs panic=1").initrd(&initrd).boot()?;
+    node.expect("rootaufs: FAILED: choose the union: this kernel has no overlay and no aufs: not in /proc/filesystems", INITRAMFS)?;
+    node.expect("rootaufs: remedy: boot a kernel that has it, or rebuild the initramfs with its module", INITRAMFS)?;
+    node.wait_end(INITRAMFS)?;
+    Ok(())
+}
+
+#[test]
+fn on_failure_panic_gives_a_shell_where_panic_is_not_set() -> Result<()> {
+    let mut node = Lab::open()?.node(29).cmdline("aufs=tmpfs sidus.union=aufs").boot()?;
+    node.expect("rootaufs: now: panic, since nothing else is asked for (sidus.on_failure=panic)", INITRAMFS)?;
+    node.expect("(initramfs)", INITRAMFS)?;
+    // The state before: the root is where it was, and nothing of ours is left.
+    node.type_on_console("ls -d /ro /rw /aufs; grep ' /root ' /proc/mounts; grep -c result /run/sidus/report.json\n")?;
+    node.expect("/aufs: No such file or directory", INITRAMFS)?;
+    node.expect("10.13.20.13:/srv/nfsroot/sidus /root nfs", INITRAMFS)?;
+    node.expect("1\r\n", INITRAMFS)?;
+    // The shell's exit boots on with what is mounted: the plain root.
+    node.type_on_console("exit\n")?;
+    node.wait_shell()?;
+    assert!(node.run("findmnt -no FSTYPE /")?.starts_with("nfs"));
+    Ok(())
+}
+
+#[test]
+fn on_failure_shell_gives_a_shell_even_with_panic() -> Result<()> {
+    let mut node = Lab::open()?.node(30).cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=shell panic=5").boot()?;
+    node.expect("rootaufs: now: a shell (sidus.on_failure=shell)", INITRAMFS)?;
+    node.expect("(initramfs)", INITRAMFS)?;
+    node.type_on_console("sleep 8; echo still $((6*7))\n")?;
+    node.expect("still 42", INITRAMFS)?;
+    Ok(())
+}
+
+#[test]
+fn on_failure_reboot_reboots() -> Result<()> {
+    let mut node = Lab::open()?.node(31).cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=reboot").boot()?;
+    node.expect("rootaufs: now: a reboot in 10 s (sidus.on_failure=reboot)", INITRAMFS)?;
+    node.wait_end(INITRAMFS)?;
+    let console = node.console().text()?;
+    assert!(!console.contains("(initramfs)"), "{console}");
+    Ok(())
+}
+
+#[test]
+fn on_failure_ro_boots_the_plain_root_read_only() -> Result<()> {
+    let mut node = Lab::open()?.node(66).cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=ro rw").boot()?;
+    node.wait_shell()?;
+    assert!(node.run("findmnt -no FSTYPE /")?.starts_with("nfs"));
+    let refused = node.output("touch /etc/x", Duration::from_secs(10))?;
+    assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
+    let status = node.run("rootaufs status")?;
+    assert!(status.contains("then        the plain root, read-only (sidus.on_failure=ro)"), "{status}");
+    Ok(())
+}
+
+#[test]
+fn on_failure_tmpfs_takes_memory_and_says_so_at_login() -> Result<()> {
+    let line = "aufs=tmfps sidus.on_failure=tmpfs";
+    let mut node = Lab::open()?.node(32).cmdline(line).boot()?;
+    check_union(&mut node)?;
+    node.type_on_console("root\n")?;
+    node.expect("WARNING: this node did not boot as asked", Duration::from_secs(60))?;
+    Ok(())
+}
+
+#[test]
+fn a_full_layer_says_so_and_the_node_lives_on() -> Result<()> {
+    let line = "aufs=tmpfs sidus.tmpfs.size=48m sidus.tmpfs.inodes=3k";
+    let mut node = Lab::open()?.node(33).cmdline(line).boot()?;
+    check_union(&mut node)?;
+    let full = node.output("dd if=/dev/zero of=/var/full bs=1M", Duration::from_secs(60))?;
+    assert!(full.text.contains("No space left on device"), "{}", full.text);
+    assert!(node.run("rootaufs status")?.contains("of 48 MiB (100 %)"));
+    let many = node.output("rm /var/full; mkdir /many; seq 1 4000 | sed s:^:/many/: | xargs touch", Duration::from_secs(60))?;
+    assert!(many.text.contains("No space left on device"), "{}", many.text);
+    node.run("rm -r /many && echo fine >/var/fine && rootaufs status")?;
+    power_off(node)
+}
+
+#[test]
+fn two_nodes_at_once_do_not_see_each_others_writes() -> Result<()> {
+    let lab = Lab::open()?;
+    let mut one = lab.node(34).cmdline("aufs=tmpfs").boot()?;
+    let mut two = lab.node(35).cmdline("aufs=tmpfs").boot()?;
+    check_union(&mut one)?;
+    check_union(&mut two)?;
+    one.run("echo one >/etc/who")?;
+    two.run("echo two >/etc/who")?;
+    assert_eq!((one.run("cat /etc/who; hostname")?, two.run("cat /etc/who; hostname")?), ("one\nnode34\n".to_owned(), "two\nnode35\n".to_owned()));
+    Ok(())
+}
+
+#[test]
+fn debian_12_with_the_generic_kernel() -> Result<()> {
+    let mut node = Lab::open()?.node(36).kernel(Kernel::Generic).cmdline("aufs=tmpfs").boot()?;
+    check_union(&mut node)?;
+    assert!(!node.run("uname -r")?.contains("cloud"));
+    power_off(node)
+}
+
+#[test]
+fn debian_13_with_the_cloud_kernel() -> Result<()> {
+    let mut node = Lab::open()?.node(37).suite(Suite::Trixie).cmdline("aufs=tmpfs").boot()?;
+    check_union(&mut node)?;
+    assert!(node.run("cat /etc/debian_version")?.starts_with("13"));
+    power_off(node)
+}
+
+#[test]
+fn debian_13_with_the_generic_kernel() -> Result<()> {
+    let mut node = Lab::open()?.node(38).suite(Suite::Trixie).kernel(Kernel::Generic).cmdline("aufs=tmpfs").boot()?;
+    check_union(&mut node)?;
+    power_off(node)
+}
+
+/// What trees have as their fstab: Debian's own, the article's, those of machines that were installed on disks.
+const FSTABS: &[&str] = &[
+    "/dev/nfs / nfs defaults 0 0\\nproc /proc proc defaults 0 0\\n",
+    "10.13.20.13:/srv/nfsroot/sidus / nfs ro,nolock 0 0\\n",
+    "UUID=0a3407de-014b-458b-b5c1-848e92a327a3 / ext4 errors=remount-ro 0 1\\n\
+     UUID=5c5e3e9c-22b3-4b8e-9d5b-3a1f1b1a9d7e none swap sw 0 0\\nLABEL=SCRATCH /scratch ext4 defaults 0 2\\n",
+];
+
+fn boots_with_every_fstab(suite: Suite, tree: &str, number: u8) -> Result<()> {
+    let lab = Lab::open()?;
+    for fstab in FSTABS {
+        lab.server().run(&format!("printf '{fstab}' >{tree}/etc/fstab && mkdir -p {tree}/scratch"))?;
+        let nfsroot = format!("10.13.20.13:{tree}");
+        let mut node = lab.node(number).suite(suite).nfsroot(&nfsroot).cmdline("aufs=tmpfs").boot()?;
+        check_union(&mut node)?;
+        node.run("touch /etc/still-writable")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn debian_12_runs_with_every_fstab() -> Result<()> {
+    boots_with_every_fstab(Suite::Bookworm, "/srv/nfsroot/scratch", 39)
+}
+
+#[test]
+fn debian_13_runs_with_every_fstab() -> Result<()> {
+    boots_with_every_fstab(Suite::Trixie, "/srv/nfsroot/scratch-trixie", 40)
+}
+
+#[test]
+fn the_nodes_own_disk_is_left_alone() -> Result<()> {
+    let lab = Lab::open()?;
+    let disk = lab.new_disk("boot-own-disk", 64 << 20)?;
+    let format = std::process::Command::new("mke2fs").args(["-q", "-t", "ext4", "-L", "ISCSI"]).arg(&disk).status()?;
+    assert!(format.success());
+    let before = std::fs::read(&disk)?;
+    let mut node = lab.node(41).disk(&disk).cmdline("aufs=tmpfs").boot()?;
+    check_union(&mut node)?;
+    assert_eq!(node.run("grep -c vda /proc/mounts || true")?.trim(), "0");
+    assert!(node.run("lsblk -no NAME /dev/vda || cat /proc/partitions")?.contains("vda"));
+    power_off(node)?;
+    assert!(before == std::fs::read(&disk)?, "the disk's image has changed");
+    Ok(())
+}
+
+#[test]
+fn update_initramfs_fails_loudly_and_forgets_what_is_removed() -> Result<()> {
+    let mut node = Lab::open()?.node(42).memory_mb(2048).cmdline("aufs=tmpfs").boot()?;
+    node.wait_running()?;
+    let make = "mkinitramfs -o /tmp/initrd $(uname -r)";
+    let limit = Duration::from_secs(240);
+    node.run("mv /usr/sbin/rootaufs /root/")?;
+    let output = node.output(make, limit)?;
+    assert!(output.status != 0 && output.text.contains("E: rootaufs: /usr/sbin/rootaufs is missing: install it, or remove"), "{}", output.text);
+    node.run("mv /root/rootaufs /usr/sbin/ && mv /lib/modules/$(uname -r)/kernel/fs/overlayfs /root/ && depmod")?;
+    let output = node.output(make, limit)?;
+    assert!(output.status != 0 && output.text.contains("has neither a module overlay nor aufs: install the kernel's modules"), "{}", output.text);
+    node.run("mv /root/overlayfs /lib/modules/$(uname -r)/kernel/fs/ && depmod")?;
+    node.run("rm /usr/share/initramfs-tools/hooks/rootaufs /usr/share/initramfs-tools/scripts/init-bottom/rootaufs")?;
+    let output = node.output(make, limit)?;
+    assert_eq!(output.status, 0, "{}", output.text);
+    assert_eq!(node.run("lsinitramfs /tmp/initrd | grep -c -e rootaufs -e overlay || true")?.trim(), "0");
+    Ok(())
+}
