@@ -78,9 +78,7 @@ pub(crate) fn le64(bytes: &[u8], offset: usize) -> Option<u64> {
 
 /// Whether `magic` stands at `offset`.
 pub(crate) fn has(bytes: &[u8], offset: usize, magic: &[u8]) -> bool {
-    bytes
-        .get(offset..)
-        .is_some_and(|rest| rest.starts_with(magic))
+    bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic))
 }
 
 /// What a stranger sent, fit for one line of a log: at most 80 characters, nothing that moves a
@@ -88,10 +86,7 @@ pub(crate) fn has(bytes: &[u8], offset: usize, magic: &[u8]) -> bool {
 pub(crate) fn shown(bytes: &[u8]) -> String {
     const LIMIT: usize = 80;
     let mut text = String::new();
-    for (count, character) in String::from_utf8_lossy(bytes.get(..512).unwrap_or(bytes))
-        .chars()
-        .enumerate()
-    {
+    for (count, character) in String::from_utf8_lossy(bytes.get(..512).unwrap_or(bytes)).chars().enumerate() {
         if count >= LIMIT {
             text.push('…');
             break;

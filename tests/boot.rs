@@ -19,7 +19,10 @@ fn check_union(node: &mut Node) -> Result<()> {
     assert!(node.run("findmnt -no FSTYPE /ro")?.starts_with("nfs"));
     let refused = node.output("touch /ro/x", Duration::from_secs(10))?;
     assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
-    assert_eq!(node.run("setpriv --reuid 65534 --clear-groups ls /rw/sidus 2>&1 || true")?.trim(), "ls: cannot open directory '/rw/sidus': Permission denied");
+    assert_eq!(
+        node.run("setpriv --reuid 65534 --clear-groups ls /rw/sidus 2>&1 || true")?.trim(),
+        "ls: cannot open directory '/rw/sidus': Permission denied"
+    );
     assert_eq!(node.run("stat -c %a:%u:%g / /ro")?.trim(), "755:0:0\n755:0:0");
     let status = node.run("rootaufs status")?;
     assert!(status.starts_with("root        a union; what is written here is GONE AFTER A REBOOT\n"), "{status}");
@@ -69,7 +72,8 @@ fn what_is_written_is_gone_after_a_reboot_and_a_person_is_told() -> Result<()> {
 }
 
 /// What a tree is: every name with mode, owner, size, times; what is in the files.
-const MANIFEST: &str = "cd /srv/nfsroot/sidus && find . -xdev -printf '%p %i %m %U:%G %s %T@ %C@ %l\\n' | sort | sha256sum \
+const MANIFEST: &str =
+    "cd /srv/nfsroot/sidus && find . -xdev -printf '%p %i %m %U:%G %s %T@ %C@ %l\\n' | sort | sha256sum \
                         && find . -xdev -type f -print0 | sort -z | xargs -0 cat | md5sum";
 
 #[test]
@@ -85,7 +89,10 @@ fn a_tree_that_is_exported_read_write_survives_a_node_that_writes_everywhere() -
          chmod 700 /usr/bin/* && rm -rf /usr/share/misc /var/lib/dpkg/info && mv /usr/games /usr/games2 && \
          chown -R 1000 /etc && ln -f /etc/passwd /etc/passwd-link",
     )?;
-    let refused = node.output("touch /ro/etc/x; rm -f /ro/etc/fstab; mount -o remount,rw /ro && touch /ro/etc/x; true", Duration::from_secs(30))?;
+    let refused = node.output(
+        "touch /ro/etc/x; rm -f /ro/etc/fstab; mount -o remount,rw /ro && touch /ro/etc/x; true",
+        Duration::from_secs(30),
+    )?;
     assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
     let after = lab.server().shell().run(MANIFEST, Duration::from_secs(300))?;
     assert_eq!((before.status, &before.text), (0, &after.text));
@@ -146,13 +153,19 @@ fn overlay_is_loaded_from_the_tree_and_its_absence_is_an_error() -> Result<()> {
     // An initramfs whose index knows no module at all.
     let initrd = lab.initrd_with(Suite::Bookworm, Kernel::Cloud, &[(&index, "")])?;
     let mut node = lab.node(28).cmdline("aufs=tmpfs sidus.debug").initrd(&initrd).boot()?;
-    node.expect(&format!("rootaufs: load kernel module /root/lib/modules/{}/kernel/fs/overlayfs/overlay.ko", kernel.trim()), INITRAMFS)?;
+    node.expect(
+        &format!("rootaufs: load kernel module /root/lib/modules/{}/kernel/fs/overlayfs/overlay.ko", kernel.trim()),
+        INITRAMFS,
+    )?;
     node.expect("rootaufs: / is tmpfs over 10.13.20.13:/srv/nfsroot/sidus (overlay)", INITRAMFS)?;
     drop(node);
     lab.server().run("mkdir -p /srv/nfsroot/scratch/srv/empty")?;
     let empty = "10.13.20.13:/srv/nfsroot/scratch/srv/empty";
     let mut node = lab.node(28).nfsroot(empty).cmdline("aufs=tmpfs panic=1").initrd(&initrd).boot()?;
-    node.expect("rootaufs: FAILED: choose the union: this kernel has no overlay and no aufs: not in /proc/filesystems", INITRAMFS)?;
+    node.expect(
+        "rootaufs: FAILED: choose the union: this kernel has no overlay and no aufs: not in /proc/filesystems",
+        INITRAMFS,
+    )?;
     node.expect("rootaufs: remedy: boot a kernel that has it, or rebuild the initramfs with its module", INITRAMFS)?;
     node.wait_end(INITRAMFS)?;
     Ok(())
@@ -177,7 +190,8 @@ fn on_failure_panic_gives_a_shell_where_panic_is_not_set() -> Result<()> {
 
 #[test]
 fn on_failure_shell_gives_a_shell_even_with_panic() -> Result<()> {
-    let mut node = Lab::open()?.node(30).cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=shell panic=5").boot()?;
+    let mut node =
+        Lab::open()?.node(30).cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=shell panic=5").boot()?;
     node.expect("rootaufs: now: a shell (sidus.on_failure=shell)", INITRAMFS)?;
     node.expect("(initramfs)", INITRAMFS)?;
     node.type_on_console("sleep 8; echo still $((6*7))\n")?;
@@ -225,7 +239,8 @@ fn a_full_layer_says_so_and_the_node_lives_on() -> Result<()> {
     let full = node.output("dd if=/dev/zero of=/var/full bs=1M", Duration::from_secs(60))?;
     assert!(full.text.contains("No space left on device"), "{}", full.text);
     assert!(node.run("rootaufs status")?.contains("of 48 MiB (100 %)"));
-    let many = node.output("rm /var/full; mkdir /many; seq 1 4000 | sed s:^:/many/: | xargs touch", Duration::from_secs(60))?;
+    let many =
+        node.output("rm /var/full; mkdir /many; seq 1 4000 | sed s:^:/many/: | xargs touch", Duration::from_secs(60))?;
     assert!(many.text.contains("No space left on device"), "{}", many.text);
     node.run("rm -r /many && echo fine >/var/fine && rootaufs status")?;
     power_off(node)
@@ -240,7 +255,10 @@ fn two_nodes_at_once_do_not_see_each_others_writes() -> Result<()> {
     check_union(&mut two)?;
     one.run("echo one >/etc/who")?;
     two.run("echo two >/etc/who")?;
-    assert_eq!((one.run("cat /etc/who; hostname")?, two.run("cat /etc/who; hostname")?), ("one\nnode34\n".to_owned(), "two\nnode35\n".to_owned()));
+    assert_eq!(
+        (one.run("cat /etc/who; hostname")?, two.run("cat /etc/who; hostname")?),
+        ("one\nnode34\n".to_owned(), "two\nnode35\n".to_owned())
+    );
     Ok(())
 }
 
@@ -321,10 +339,19 @@ fn update_initramfs_fails_loudly_and_forgets_what_is_removed() -> Result<()> {
     let limit = Duration::from_secs(240);
     node.run("mv /usr/sbin/rootaufs /root/")?;
     let output = node.output(make, limit)?;
-    assert!(output.status != 0 && output.text.contains("E: rootaufs: /usr/sbin/rootaufs is missing: install it, or remove"), "{}", output.text);
+    assert!(
+        output.status != 0 && output.text.contains("E: rootaufs: /usr/sbin/rootaufs is missing: install it, or remove"),
+        "{}",
+        output.text
+    );
     node.run("mv /root/rootaufs /usr/sbin/ && mv /lib/modules/$(uname -r)/kernel/fs/overlayfs /root/ && depmod")?;
     let output = node.output(make, limit)?;
-    assert!(output.status != 0 && output.text.contains("has neither a module overlay nor aufs: install the kernel's modules"), "{}", output.text);
+    assert!(
+        output.status != 0
+            && output.text.contains("has neither a module overlay nor aufs: install the kernel's modules"),
+        "{}",
+        output.text
+    );
     node.run("mv /root/overlayfs /lib/modules/$(uname -r)/kernel/fs/ && depmod")?;
     node.run("rm /usr/share/initramfs-tools/hooks/rootaufs /usr/share/initramfs-tools/scripts/init-bottom/rootaufs")?;
     let output = node.output(make, limit)?;

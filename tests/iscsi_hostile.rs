@@ -1,12 +1,6 @@
 //! A target that means harm, or is broken: each way has its own error, within the limit, and the
 //! socket is closed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::as_conversions
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 
 mod targets;
 
@@ -52,16 +46,11 @@ impl Peer {
     /// Reads until the other side closes, and says how long that took.
     fn closed_after(mut self) -> Duration {
         let started = Instant::now();
-        self.0
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        self.0.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut rest = Vec::new();
         let ended = self.0.read_to_end(&mut rest);
         assert!(
-            ended.is_ok()
-                || ended
-                    .as_ref()
-                    .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset),
+            ended.is_ok() || ended.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset),
             "not closed: {ended:?}"
         );
         started.elapsed()
@@ -69,14 +58,7 @@ impl Peer {
 }
 
 fn response(request: &Pdu, text: &str) -> Pdu {
-    let Body::LoginRequest {
-        flags,
-        isid,
-        cmd_sn,
-        exp_stat_sn,
-        ..
-    } = request.body
-    else {
+    let Body::LoginRequest { flags, isid, cmd_sn, exp_stat_sn, .. } = request.body else {
         panic!("{request:?}; a login request was expected");
     };
     Pdu {
@@ -98,13 +80,7 @@ fn response(request: &Pdu, text: &str) -> Pdu {
 }
 
 fn text_response(request: &Pdu, last: bool, target_tag: u32, data: &[u8]) -> Pdu {
-    let Body::TextRequest {
-        lun,
-        cmd_sn,
-        exp_stat_sn,
-        ..
-    } = request.body
-    else {
+    let Body::TextRequest { lun, cmd_sn, exp_stat_sn, .. } = request.body else {
         panic!("{request:?}; a text request was expected");
     };
     Pdu {
@@ -131,13 +107,7 @@ fn serve(behave: impl FnOnce(&mut Peer) + Send + 'static) -> (Portal, JoinHandle
         behave(&mut peer);
         peer.closed_after()
     });
-    (
-        Portal {
-            ip: address.ip(),
-            port: address.port(),
-        },
-        thread,
-    )
+    (Portal { ip: address.ip(), port: address.port() }, thread)
 }
 
 /// Logs in to a target that behaves like this; gives the error and checks limit and socket.
@@ -146,11 +116,7 @@ fn login_error(config: Config, behave: impl FnOnce(&mut Peer) + Send + 'static) 
     let started = Instant::now();
     let mut carrier = Carrier::connect(portal, Deadline::after(LIMIT)).unwrap();
     let error = login(&mut carrier, config).expect_err("a login with such a target succeeded");
-    assert!(
-        started.elapsed() < LIMIT * 2,
-        "{error}: after {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < LIMIT * 2, "{error}: after {:?}", started.elapsed());
     // The carrier still lives: it is the failure that closed the socket.
     thread.join().unwrap();
     drop(carrier);
@@ -225,9 +191,7 @@ fn carrier_faults() {
             "half a data segment",
             Box::new(|peer: &mut Peer| {
                 let request = peer.read();
-                let bytes = response(&request, "TargetAlias=abcdefghij|")
-                    .encode()
-                    .unwrap();
+                let bytes = response(&request, "TargetAlias=abcdefghij|").encode().unwrap();
                 peer.0.write_all(&bytes[..60]).unwrap();
                 peer.0.shutdown(std::net::Shutdown::Write).unwrap();
             }),
@@ -237,11 +201,7 @@ fn carrier_faults() {
             "a web server",
             Box::new(|peer: &mut Peer| {
                 peer.read();
-                peer.0
-                    .write_all(
-                        b"HTTP/1.1 400 Bad Request\r\nServer: x\r\nConnection: close\r\n\r\n",
-                    )
-                    .unwrap();
+                peer.0.write_all(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\nConnection: close\r\n\r\n").unwrap();
             }),
             "a PDU (opcode 0x08) with an additional header of 47 words; none was expected",
         ),
@@ -278,12 +238,7 @@ fn carrier_faults() {
 fn login_faults() {
     type Change = fn(&mut Pdu);
     fn status(pdu: &mut Pdu, class: u8, detail: u8) {
-        if let Body::LoginResponse {
-            status_class,
-            status_detail,
-            ..
-        } = &mut pdu.body
-        {
+        if let Body::LoginResponse { status_class, status_detail, .. } = &mut pdu.body {
             (*status_class, *status_detail) = (class, detail);
         }
     }
@@ -361,13 +316,7 @@ fn endless_logins() {
         if peer.0.read_exact(&mut header).is_err() {
             return;
         }
-        let mut data = vec![
-            0;
-            sidus::iscsi::pdu::data_length(&header, 8192)
-                .unwrap()
-                .div_ceil(4)
-                * 4
-        ];
+        let mut data = vec![0; sidus::iscsi::pdu::data_length(&header, 8192).unwrap().div_ceil(4) * 4];
         peer.0.read_exact(&mut data).unwrap();
         let mut answer = response(&Pdu::decode(&header, data).unwrap(), "");
         if let Body::LoginResponse { flags, .. } = &mut answer.body {
@@ -387,10 +336,7 @@ fn endless_logins() {
             peer.write(&answer);
         }
     });
-    assert_eq!(
-        long,
-        "bad text in a login response: a text of more than 65536 bytes in the PDUs of one answer"
-    );
+    assert_eq!(long, "bad text in a login response: a text of more than 65536 bytes in the PDUs of one answer");
 }
 
 #[test]
@@ -469,12 +415,16 @@ fn discovery_faults() {
             "the target answered task 0x00000063; 0x00000001 was asked",
             (|request| Pdu { tag: 99, ..text_response(request, true, NO_TAG, b"") }) as fn(&Pdu) -> Pdu,
         ),
-        ("no tag", "the answer to SendTargets goes on (F=0), but has no target transfer tag to ask for the rest", |request| {
-            text_response(request, false, NO_TAG, b"TargetName=iqn.2026")
-        }),
-        ("cut", "bad text in the answer to SendTargets: \"TargetName=iqn.2026\": the text ends without a NUL", |request| {
-            text_response(request, true, NO_TAG, b"TargetName=iqn.2026")
-        }),
+        (
+            "no tag",
+            "the answer to SendTargets goes on (F=0), but has no target transfer tag to ask for the rest",
+            |request| text_response(request, false, NO_TAG, b"TargetName=iqn.2026"),
+        ),
+        (
+            "cut",
+            "bad text in the answer to SendTargets: \"TargetName=iqn.2026\": the text ends without a NUL",
+            |request| text_response(request, true, NO_TAG, b"TargetName=iqn.2026"),
+        ),
         ("homeless", "TargetAddress=\"10.0.0.1,1\" stands before any TargetName", |request| {
             text_response(request, true, NO_TAG, b"TargetAddress=10.0.0.1,1\0")
         }),
@@ -512,13 +462,7 @@ fn forever(peer: &mut Peer, data: &[u8]) {
         if peer.0.read_exact(&mut header).is_err() {
             return;
         }
-        let mut rest = vec![
-            0;
-            sidus::iscsi::pdu::data_length(&header, 8192)
-                .unwrap()
-                .div_ceil(4)
-                * 4
-        ];
+        let mut rest = vec![0; sidus::iscsi::pdu::data_length(&header, 8192).unwrap().div_ceil(4) * 4];
         peer.0.read_exact(&mut rest).unwrap();
         let request = Pdu::decode(&header, rest).unwrap();
         let bytes = text_response(&request, false, 5, data).encode().unwrap();
@@ -555,37 +499,16 @@ fn names_that_span_pdus_and_a_ping_in_between() {
         let request = peer.read();
         peer.agree(&request, "");
         let question = peer.read();
-        peer.write(&text_response(
-            &question,
-            false,
-            5,
-            b"TargetName=iqn.2026-01.org.exam",
-        ));
+        peer.write(&text_response(&question, false, 5, b"TargetName=iqn.2026-01.org.exam"));
         let question = peer.read();
         let ping = Pdu {
             tag: NO_TAG,
-            body: Body::NopIn {
-                lun: [1; 8],
-                target_tag: 77,
-                stat_sn: 3,
-                exp_cmd_sn: 0,
-                max_cmd_sn: 0,
-            },
+            body: Body::NopIn { lun: [1; 8], target_tag: 77, stat_sn: 3, exp_cmd_sn: 0, max_cmd_sn: 0 },
             data: b"ping".to_vec(),
         };
         peer.write(&ping);
         let pong = peer.read();
-        assert!(
-            matches!(
-                pong.body,
-                Body::NopOut {
-                    lun: [1, 1, 1, 1, 1, 1, 1, 1],
-                    target_tag: 77,
-                    ..
-                }
-            ),
-            "{pong:?}"
-        );
+        assert!(matches!(pong.body, Body::NopOut { lun: [1, 1, 1, 1, 1, 1, 1, 1], target_tag: 77, .. }), "{pong:?}");
         assert_eq!((pong.tag, pong.data.as_slice()), (NO_TAG, &b"ping"[..]));
         peer.write(&text_response(
             &question,
@@ -597,10 +520,7 @@ fn names_that_span_pdus_and_a_ping_in_between() {
     let found = discover(portal, config(None), Deadline::after(LIMIT)).unwrap();
     thread.join().unwrap();
     assert_eq!(found.targets.len(), 1);
-    assert_eq!(
-        found.targets[0].name.as_str(),
-        "iqn.2026-01.org.example:10.0.0.1"
-    );
+    assert_eq!(found.targets[0].name.as_str(), "iqn.2026-01.org.example:10.0.0.1");
     assert_eq!(
         found.ignored,
         ["\"bad_\": '_' is not allowed in an iSCSI name; letters, digits, '-', '.' and ':' are (RFC 3722)"]
@@ -616,17 +536,10 @@ fn nothing_answers_a_connection() {
     listen(&listener, 0).unwrap();
     let listener = TcpListener::from(listener);
     let address = listener.local_addr().unwrap();
-    let portal = Portal {
-        ip: address.ip(),
-        port: address.port(),
-    };
-    let waiting: Vec<_> = (0..3)
-        .map(|_| TcpStream::connect_timeout(&address, LIMIT / 4))
-        .collect();
+    let portal = Portal { ip: address.ip(), port: address.port() };
+    let waiting: Vec<_> = (0..3).map(|_| TcpStream::connect_timeout(&address, LIMIT / 4)).collect();
     let started = Instant::now();
-    let error = Carrier::connect(portal, Deadline::after(LIMIT))
-        .unwrap_err()
-        .to_string();
+    let error = Carrier::connect(portal, Deadline::after(LIMIT)).unwrap_err().to_string();
     assert!(started.elapsed() < LIMIT * 2, "{error}");
     assert_eq!(error, format!("{portal}: no connection within 700ms"));
     drop(waiting);
@@ -660,19 +573,13 @@ fn any_answer_ends_a_login() {
     ];
     for round in 0..5_000 {
         let mut login = Login::new(Config {
-            credentials: if round % 2 == 0 {
-                None
-            } else {
-                credentials(("n", "s"), Some(("target", "t")))
-            },
+            credentials: if round % 2 == 0 { None } else { credentials(("n", "s"), Some(("target", "t"))) },
             ..config(Some(DISK))
         });
         let mut request = login.start().unwrap();
         let mut pdus = 0;
         loop {
-            let text: String = (0..next() % 4)
-                .map(|_| words[next() % words.len()])
-                .collect();
+            let text: String = (0..next() % 4).map(|_| words[next() % words.len()]).collect();
             let mut answer = response(&request, &text);
             if next() % 3 == 0 {
                 if let Body::LoginResponse { flags, .. } = &mut answer.body {

@@ -20,64 +20,35 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
     let mut command = Command::new("cargo");
     command
         .current_dir(paths.project())
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "sidus",
-            "--bin",
-            "rootaufs",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--release", "--locked", "--package", "sidus", "--bin", "rootaufs", "--target", TARGET])
         .arg("--target-dir")
         .arg(&target_folder);
     if !has_musl_std()? {
         with_debian_packages(paths, &mut command)?;
     }
-    step::run(
-        "the static rootaufs",
-        &mut command,
-        &paths.log().join("binary.log"),
-        Duration::from_secs(1200),
-    )?;
+    step::run("the static rootaufs", &mut command, &paths.log().join("binary.log"), Duration::from_secs(1200))?;
     let binary = target_folder.join(TARGET).join("release/rootaufs");
-    let content =
-        std::fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    check_static(&content)
-        .with_context(|| format!("{} would not run in an initramfs", binary.display()))?;
+    let content = std::fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    check_static(&content).with_context(|| format!("{} would not run in an initramfs", binary.display()))?;
     Ok(binary)
 }
 
 /// Whether the compiler came with std for musl, as rustup's targets do.
 fn has_musl_std() -> Result<bool> {
-    let output = Command::new("rustc")
-        .args(["--print", "sysroot"])
-        .output()
-        .context("cannot run rustc")?;
+    let output = Command::new("rustc").args(["--print", "sysroot"]).output().context("cannot run rustc")?;
     let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    Ok(Path::new(&sysroot)
-        .join("lib/rustlib")
-        .join(TARGET)
-        .join("lib")
-        .is_dir())
+    Ok(Path::new(&sysroot).join("lib/rustlib").join(TARGET).join("lib").is_dir())
 }
 
 /// Debian has no std for musl, but its source: cargo builds it along, against Debian's musl and libunwind.
 fn with_debian_packages(paths: &Paths, command: &mut Command) -> Result<()> {
     // Only this archive: the folder it lies in has a shared library of the same name.
     let folder = paths.built("libunwind");
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
-    std::fs::copy(LIBUNWIND, folder.join("libunwind.a")).with_context(|| {
-        format!("cannot copy {LIBUNWIND}: is the package libunwind-14-dev installed?")
-    })?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::copy(LIBUNWIND, folder.join("libunwind.a"))
+        .with_context(|| format!("cannot copy {LIBUNWIND}: is the package libunwind-14-dev installed?"))?;
     command
-        .args([
-            "-Zbuild-std=std,panic_abort",
-            "-Zbuild-std-features=optimize_for_size",
-        ])
+        .args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "musl-gcc")
         // Not position-independent: musl-gcc makes a *dynamic* executable of -static-pie.
@@ -86,6 +57,8 @@ fn with_debian_packages(paths: &Paths, command: &mut Command) -> Result<()> {
             [
                 "-Clink-self-contained=no",
                 "-Crelocation-model=static",
+                // Nothing unwinds: a panic aborts. The tables would be a sixth of the file.
+                "-Cforce-unwind-tables=no",
                 &format!("-Lnative={}", folder.display()),
             ]
             .join("\u{1f}"),
@@ -139,18 +112,9 @@ mod tests {
     fn only_static_files_pass() {
         check_static(&elf(1)).unwrap();
         for (kind, reason) in [(2, "dynamic section"), (3, "interpreter")] {
-            assert!(check_static(&elf(kind))
-                .unwrap_err()
-                .to_string()
-                .contains(reason));
+            assert!(check_static(&elf(kind)).unwrap_err().to_string().contains(reason));
         }
-        assert!(check_static(b"#!/bin/sh")
-            .unwrap_err()
-            .to_string()
-            .contains("not a 64-bit"));
-        assert!(check_static(&elf(1)[..0x41])
-            .unwrap_err()
-            .to_string()
-            .contains("ends before"));
+        assert!(check_static(b"#!/bin/sh").unwrap_err().to_string().contains("not a 64-bit"));
+        assert!(check_static(&elf(1)[..0x41]).unwrap_err().to_string().contains("ends before"));
     }
 }

@@ -19,10 +19,7 @@ pub struct Console {
 impl Console {
     /// The console kept in `path`, looked at from its start.
     pub fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            seen: 0,
-        }
+        Self { path: path.to_owned(), seen: 0 }
     }
 
     /// The file.
@@ -35,9 +32,7 @@ impl Console {
         let new = self.read_from(self.seen)?;
         let found = position(&new, text.as_bytes());
         if let Some(at) = found {
-            self.seen = self
-                .seen
-                .saturating_add(u64::try_from(at.saturating_add(text.len()))?);
+            self.seen = self.seen.saturating_add(u64::try_from(at.saturating_add(text.len()))?);
         }
         Ok(found.is_some())
     }
@@ -57,11 +52,7 @@ impl Console {
     /// The last lines, for an error.
     pub fn tail(&self) -> String {
         match self.read_from(0) {
-            Ok(bytes) => format!(
-                "the console's end ({}):\n{}",
-                self.path.display(),
-                tail(&bytes)
-            ),
+            Ok(bytes) => format!("the console's end ({}):\n{}", self.path.display(), tail(&bytes)),
             Err(error) => format!("(the console cannot be shown: {error:#})"),
         }
     }
@@ -82,23 +73,15 @@ fn position(hay: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() {
         return Some(0);
     }
-    hay.windows(needle.len())
-        .position(|window| window == needle)
+    hay.windows(needle.len()).position(|window| window == needle)
 }
 
 /// The last lines of `bytes`, indented, without control sequences.
 pub(crate) fn tail(bytes: &[u8]) -> String {
     let text = plain(&String::from_utf8_lossy(bytes));
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let start = lines.len().saturating_sub(TAIL_LINES);
-    lines
-        .iter()
-        .skip(start)
-        .map(|line| format!("    | {line}\n"))
-        .collect()
+    lines.iter().skip(start).map(|line| format!("    | {line}\n")).collect()
 }
 
 /// Text without the control sequences that terminals obey (ECMA-48).
@@ -129,10 +112,7 @@ mod tests {
 
     #[test]
     fn control_sequences_go() {
-        assert_eq!(
-            plain("[\u{1b}[0;32m  OK  \u{1b}[0m] Started\r\n\u{1b}c\u{1b}[?7lx"),
-            "[  OK  ] Started\nx"
-        );
+        assert_eq!(plain("[\u{1b}[0;32m  OK  \u{1b}[0m] Started\r\n\u{1b}c\u{1b}[?7lx"), "[  OK  ] Started\nx");
     }
 
     #[test]

@@ -44,31 +44,21 @@ pub fn run(paths: &Paths, mirror: Option<&str>, hand_over: bool) -> Result<()> {
         server.stop()?;
     }
     shown?;
-    println!(
-        "\nThe demonstration took {} s.",
-        started.elapsed().as_secs()
-    );
+    println!("\nThe demonstration took {} s.", started.elapsed().as_secs());
     Ok(())
 }
 
 fn show(hand_over: bool) -> Result<()> {
     let lab = Lab::open()?;
     heading("3. A diskless node boots from the network: PXE, pxelinux.0, pxelinux.cfg/default");
-    for line in lab
-        .server()
-        .run("cat /srv/tftp/pxelinux.cfg/default")?
-        .lines()
-    {
+    for line in lab.server().run("cat /srv/tftp/pxelinux.cfg/default")?.lines() {
         println!("server | {line}");
     }
     let booting = Instant::now();
     let mut node = lab.node(NODE).pxe(Firmware::Bios).scenario("demo").boot()?;
     let prefix = format!("node{NODE}");
     interactive::show_until(&mut node, &prefix, "login: ", BOOT_LIMIT)?;
-    println!(
-        "\n{prefix} was at its login prompt {:.0} s after power-on.",
-        booting.elapsed().as_secs_f64()
-    );
+    println!("\n{prefix} was at its login prompt {:.0} s after power-on.", booting.elapsed().as_secs_f64());
     heading("4. Logged in on the console, as root");
     if hand_over {
         return interactive::hand_over(&mut node);
@@ -81,10 +71,7 @@ fn show(hand_over: bool) -> Result<()> {
     let off = Instant::now();
     node.type_on_console("poweroff\n")?;
     interactive::show_until_end(&mut node, &prefix, Duration::from_secs(120))?;
-    println!(
-        "\n{prefix} was off {:.0} s after it was told to.",
-        off.elapsed().as_secs_f64()
-    );
+    println!("\n{prefix} was off {:.0} s after it was told to.", off.elapsed().as_secs_f64());
     Ok(())
 }
 

@@ -37,11 +37,7 @@ impl Image {
 
 /// Builds what is missing or out of date: the binary, the trees, the disks.
 pub fn build_all(paths: &Paths, mirror: Option<&str>) -> Result<()> {
-    let _alone = crate::lock::lock_one_of(
-        &[paths.run().join("build.lock")],
-        "the build",
-        Duration::from_secs(1800),
-    )?;
+    let _alone = crate::lock::lock_one_of(&[paths.run().join("build.lock")], "the build", Duration::from_secs(1800))?;
     let binary = binary::build(paths)?;
     for tree in Tree::ALL {
         build(paths, tree, &binary, mirror)?;
@@ -55,11 +51,7 @@ pub fn find(paths: &Paths, tree: Tree) -> Result<Image> {
     let digest = stamp::read(&disk).with_context(|| {
         format!("the {} disk is not built: ./qemu/lab server builds what is missing and starts the server", tree.name())
     })?;
-    Ok(Image {
-        boot: work(paths, tree).join("boot"),
-        disk,
-        digest,
-    })
+    Ok(Image { boot: work(paths, tree).join("boot"), disk, digest })
 }
 
 fn disk(paths: &Paths, tree: Tree) -> PathBuf {
@@ -77,18 +69,11 @@ fn build(paths: &Paths, tree: Tree, binary: &Path, mirror: Option<&str>) -> Resu
     let dress = paths.source("dress");
     let mut stamp = Stamp::new().text(&stamp::read(&tarball)?);
     let trees = paths.source("trees");
-    for input in [
-        trees.join("both"),
-        trees.join(tree.kind()),
-        configure,
-        dress.clone(),
-    ] {
+    for input in [trees.join("both"), trees.join(tree.kind()), configure, dress.clone()] {
         stamp = stamp.path(&input)?;
     }
     if let Tree::Node(_) = tree {
-        stamp = stamp
-            .path(binary)?
-            .path(&paths.project().join("initramfs-hooks"))?;
+        stamp = stamp.path(binary)?.path(&paths.project().join("initramfs-hooks"))?;
     }
     let nodes = known_nodes();
     let digest = stamp.text(&nodes).digest();
@@ -98,33 +83,20 @@ fn build(paths: &Paths, tree: Tree, binary: &Path, mirror: Option<&str>) -> Resu
     stamp::forget(&disk)?;
     let extra = work.join("files/etc/dnsmasq.d-lab");
     if tree == Tree::Server {
-        std::fs::create_dir_all(&extra)
-            .with_context(|| format!("cannot make {}", extra.display()))?;
-        std::fs::write(extra.join("nodes"), nodes)
-            .with_context(|| format!("cannot write into {}", extra.display()))?;
+        std::fs::create_dir_all(&extra).with_context(|| format!("cannot make {}", extra.display()))?;
+        std::fs::write(extra.join("nodes"), nodes).with_context(|| format!("cannot write into {}", extra.display()))?;
     }
     // A running server keeps the old image's file open: a new one takes its name.
     let unfinished = disk.with_extension("new");
     let mut command = in_a_namespace();
-    command
-        .arg(dress)
-        .arg(tree.kind())
-        .arg(tarball)
-        .arg(&work)
-        .arg(&unfinished);
+    command.arg(dress).arg(tree.kind()).arg(tarball).arg(&work).arg(&unfinished);
     command.arg("2500M").arg(format!("lab-{}", tree.name()));
     if let Tree::Node(_) = tree {
         command.arg(binary);
     }
     let log = paths.log().join(format!("{}-image.log", tree.name()));
-    step::run(
-        &format!("the {} tree's initrds and disk", tree.name()),
-        &mut command,
-        &log,
-        Duration::from_secs(600),
-    )?;
-    std::fs::rename(&unfinished, &disk)
-        .with_context(|| format!("cannot rename {}", unfinished.display()))?;
+    step::run(&format!("the {} tree's initrds and disk", tree.name()), &mut command, &log, Duration::from_secs(600))?;
+    std::fs::rename(&unfinished, &disk).with_context(|| format!("cannot rename {}", unfinished.display()))?;
     stamp::note(&disk, &digest)
 }
 
@@ -141,12 +113,7 @@ fn in_a_namespace() -> Command {
 /// dnsmasq's list of the nodes: MAC address, address, name.
 fn known_nodes() -> String {
     node::NUMBERS.fold(String::new(), |mut list, number| {
-        let _ = writeln!(
-            list,
-            "{},{},node{number}",
-            node::mac(number),
-            node::address(number)
-        );
+        let _ = writeln!(list, "{},{},node{number}", node::mac(number), node::address(number));
         list
     })
 }

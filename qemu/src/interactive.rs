@@ -26,11 +26,7 @@ pub fn show_until_end(node: &mut Node, prefix: &str, limit: Duration) -> Result<
         }
         if started.elapsed() > limit {
             lines.finish();
-            bail!(
-                "node{} is still on after {} s",
-                node.number(),
-                limit.as_secs()
-            );
+            bail!("node{} is still on after {} s", node.number(), limit.as_secs());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -52,18 +48,11 @@ pub fn show_until(node: &mut Node, prefix: &str, text: &str, limit: Duration) ->
         }
         if let Some(status) = ended {
             lines.finish();
-            bail!(
-                "node{} ended ({status}) before {text:?} came on its console",
-                node.number()
-            );
+            bail!("node{} ended ({status}) before {text:?} came on its console", node.number());
         }
         if started.elapsed() > limit {
             lines.finish();
-            bail!(
-                "{text:?} did not come on node{}'s console in {} s",
-                node.number(),
-                limit.as_secs()
-            );
+            bail!("{text:?} did not come on node{}'s console in {} s", node.number(), limit.as_secs());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -77,10 +66,7 @@ struct Lines {
 
 impl Lines {
     fn new(prefix: &str) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-            rest: Vec::new(),
-        }
+        Self { prefix: prefix.to_owned(), rest: Vec::new() }
     }
 
     fn show(&mut self, new: &[u8]) {
@@ -110,10 +96,7 @@ pub fn hand_over(node: &mut Node) -> Result<()> {
     if !input.is_terminal() {
         bail!("--interactive wants a terminal");
     }
-    println!(
-        "This is node{}'s console now; log in as root, without a password. Ctrl-] leaves.",
-        node.number()
-    );
+    println!("This is node{}'s console now; log in as root, without a password. Ctrl-] leaves.", node.number());
     let terminal = RawTerminal::new()?;
     let (sender, keys) = channel();
     std::thread::spawn(move || {
@@ -123,9 +106,7 @@ pub fn hand_over(node: &mut Node) -> Result<()> {
     loop {
         let ended = node.has_ended()?.is_some();
         let mut output = std::io::stdout();
-        output
-            .write_all(&node.console().take_new()?)
-            .and_then(|()| output.flush())?;
+        output.write_all(&node.console().take_new()?).and_then(|()| output.flush())?;
         if ended {
             break;
         }
@@ -148,8 +129,7 @@ impl RawTerminal {
         let before = tcgetattr(std::io::stdin()).context("cannot ask for the terminal's mode")?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)
-            .context("cannot set the terminal's mode")?;
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).context("cannot set the terminal's mode")?;
         Ok(Self(before))
     }
 }

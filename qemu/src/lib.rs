@@ -18,6 +18,7 @@ pub mod binary;
 pub mod console;
 pub mod demo;
 pub mod image;
+mod initrd;
 pub mod interactive;
 mod lock;
 pub mod mirror;

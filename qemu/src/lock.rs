@@ -27,11 +27,7 @@ pub(crate) fn try_lock(path: &Path) -> Result<Option<Lock>> {
 }
 
 /// Takes the first of `paths` that becomes free, and says which.
-pub(crate) fn lock_one_of(
-    paths: &[impl AsRef<Path>],
-    what: &str,
-    limit: Duration,
-) -> Result<(usize, Lock)> {
+pub(crate) fn lock_one_of(paths: &[impl AsRef<Path>], what: &str, limit: Duration) -> Result<(usize, Lock)> {
     let started = Instant::now();
     loop {
         for (at, path) in paths.iter().enumerate() {
@@ -40,10 +36,7 @@ pub(crate) fn lock_one_of(
             }
         }
         if started.elapsed() > limit {
-            bail!(
-                "{what}: still in use by another process after {} s",
-                limit.as_secs()
-            );
+            bail!("{what}: still in use by another process after {} s", limit.as_secs());
         }
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use lexopt::{Arg, ValueExt};
 use sidus_lab::paths::Paths;
-use sidus_lab::{
-    binary, demo, image, interactive, test, Firmware, Kernel, Lab, NodeBuilder, Server, Suite,
-};
+use sidus_lab::{binary, demo, image, interactive, test, Firmware, Kernel, Lab, NodeBuilder, Server, Suite};
 
 const HELP: &str = "\
 ./qemu/lab VERB [OPTIONS]: a server and diskless nodes in QEMU
@@ -55,9 +53,7 @@ fn run() -> Result<ExitCode> {
         "stop" => server.stop()?,
         "run" => {
             Lab::open()?;
-            let output = server
-                .shell()
-                .run(&options.words.join(" "), options.limit)?;
+            let output = server.shell().run(&options.words.join(" "), options.limit)?;
             print!("{}", output.text);
             return Ok(status(output.status));
         }
@@ -66,11 +62,7 @@ fn run() -> Result<ExitCode> {
         "test" => {
             let count = test::run(&paths, mirror, &options.words)?;
             println!("\n{} passed, {} failed", count.passed, count.failed);
-            return Ok(if count.failed == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         verb => bail!("no verb {verb:?}: see ./qemu/lab help"),
     }
@@ -78,12 +70,8 @@ fn run() -> Result<ExitCode> {
 }
 
 fn node(options: &Options) -> Result<ExitCode> {
-    let [number] = options.words.as_slice() else {
-        bail!("lab node: expected one number, from 20 to 200")
-    };
-    let Ok(number) = number.parse() else {
-        bail!("node {number:?}: expected a number from 20 to 200")
-    };
+    let [number] = options.words.as_slice() else { bail!("lab node: expected one number, from 20 to 200") };
+    let Ok(number) = number.parse() else { bail!("node {number:?}: expected a number from 20 to 200") };
     let lab = Lab::open()?;
     let mut node = options.apply(lab.node(number).scenario("lab")).boot()?;
     if options.interactive {
@@ -154,10 +142,7 @@ impl Options {
     }
 
     fn apply(&self, mut node: NodeBuilder) -> NodeBuilder {
-        node = node
-            .suite(self.suite)
-            .kernel(self.kernel)
-            .memory_mb(self.memory_mb);
+        node = node.suite(self.suite).kernel(self.kernel).memory_mb(self.memory_mb);
         if let Some(firmware) = self.pxe {
             node = node.pxe(firmware);
         }

@@ -16,10 +16,7 @@ pub struct Mirror {
 impl Mirror {
     /// A mirror given by its address; updates then come from nowhere else.
     pub fn at(address: &str) -> Self {
-        Self {
-            main: address.to_owned(),
-            security: None,
-        }
+        Self { main: address.to_owned(), security: None }
     }
 
     /// Asks this machine's apt.
@@ -33,30 +30,21 @@ impl Mirror {
 
     fn parse(targets: &str) -> Result<Self> {
         let find = |label: &str| {
-            targets.lines().find_map(|line| {
-                match line.split_whitespace().collect::<Vec<_>>().as_slice() {
-                    ["Packages", at, site] if *at == label => Some((*site).to_owned()),
-                    _ => None,
-                }
+            targets.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+                ["Packages", at, site] if *at == label => Some((*site).to_owned()),
+                _ => None,
             })
         };
         let Some(main) = find("Debian") else {
             bail!("apt on this machine knows no Debian archive: run apt-get update, or give one with --mirror ADDRESS");
         };
-        Ok(Self {
-            main,
-            security: find("Debian-Security"),
-        })
+        Ok(Self { main, security: find("Debian-Security") })
     }
 
     /// The lines of a sources.list for `suite`.
     pub fn sources(&self, suite: Suite) -> Vec<String> {
         let mut lines = vec![format!("deb {} {suite} main", self.main)];
-        lines.extend(
-            self.security
-                .iter()
-                .map(|address| format!("deb {address} {suite}-security main")),
-        );
+        lines.extend(self.security.iter().map(|address| format!("deb {address} {suite}-security main")));
         lines
     }
 }
@@ -72,10 +60,7 @@ mod tests {
         let mirror = Mirror::parse(targets).unwrap();
         assert_eq!(
             mirror.sources(Suite::Bookworm),
-            [
-                "deb http://a.example/debian bookworm main",
-                "deb http://a.example/security bookworm-security main"
-            ]
+            ["deb http://a.example/debian bookworm main", "deb http://a.example/security bookworm-security main"]
         );
     }
 

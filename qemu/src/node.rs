@@ -33,10 +33,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const OFF_LIMIT: Duration = Duration::from_secs(120);
 
 /// UEFI firmware for machines, and the variables it starts with.
-const OVMF: [&str; 2] = [
-    "/usr/share/OVMF/OVMF_CODE_4M.fd",
-    "/usr/share/OVMF/OVMF_VARS_4M.fd",
-];
+const OVMF: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
 
 /// Node `number`'s hardware address.
 pub fn mac(number: u8) -> String {
@@ -196,15 +193,8 @@ impl NodeBuilder {
 
     /// The kernel's whole command line.
     pub fn whole_cmdline(&self) -> String {
-        let options = if self.nfs_options.is_empty() {
-            String::new()
-        } else {
-            format!(",{}", self.nfs_options)
-        };
-        let standard = format!(
-            "root=/dev/nfs nfsroot={}{options} ip=dhcp console=ttyS0",
-            self.nfsroot
-        );
+        let options = if self.nfs_options.is_empty() { String::new() } else { format!(",{}", self.nfs_options) };
+        let standard = format!("root=/dev/nfs nfsroot={}{options} ip=dhcp console=ttyS0", self.nfsroot);
         match self.cmdline.as_deref() {
             None | Some("") => standard,
             Some(more) => format!("{standard} {more}"),
@@ -214,21 +204,14 @@ impl NodeBuilder {
     /// Leases a port and the node's number, and switches the node on.
     pub fn boot(self) -> Result<Node> {
         if !NUMBERS.contains(&self.number) {
-            bail!(
-                "node {}: expected a number from {} to {}",
-                self.number,
-                NUMBERS.start(),
-                NUMBERS.end()
-            );
+            bail!("node {}: expected a number from {} to {}", self.number, NUMBERS.start(), NUMBERS.end());
         }
         let paths = self.lab.paths();
         let name = format!("node{}", self.number);
         let lock = paths.run().join(format!("{name}.lock"));
         let (_, number) = lock_one_of(&[lock], &name, Duration::from_secs(900))?;
         let port = port::lease(paths)?;
-        let console = paths
-            .log()
-            .join(format!("{}-{name}.console", self.scenario));
+        let console = paths.log().join(format!("{}-{name}.console", self.scenario));
         File::create(&console).with_context(|| format!("cannot write {}", console.display()))?;
         let mut node = Node {
             console: Console::new(&console),
@@ -245,39 +228,19 @@ impl NodeBuilder {
 
     fn arguments(&self, shell: &Path, qmp: &Path, port: &Port) -> Result<Vec<String>> {
         let paths = self.lab.paths();
-        let mut arguments = qemu::common(
-            &format!("sidus-lab-node{}", self.number),
-            self.memory_mb,
-            shell,
-            qmp,
-        );
+        let mut arguments = qemu::common(&format!("sidus-lab-node{}", self.number), self.memory_mb, shell, qmp);
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         let rom = if self.pxe.is_some() { "" } else { ",romfile=" };
         let socket = qemu::escaped(&port.socket);
-        add(
-            "-netdev",
-            format!("stream,id=net,server=off,addr.type=unix,addr.path={socket}"),
-        );
-        add(
-            "-device",
-            format!(
-                "virtio-net-pci,id=card,netdev=net,mac={}{rom}",
-                mac(self.number)
-            ),
-        );
+        add("-netdev", format!("stream,id=net,server=off,addr.type=unix,addr.path={socket}"));
+        add("-device", format!("virtio-net-pci,id=card,netdev=net,mac={}{rom}", mac(self.number)));
         for disk in &self.disks {
-            add(
-                "-drive",
-                format!("if=virtio,format=raw,file={}", qemu::escaped(disk)),
-            );
+            add("-drive", format!("if=virtio,format=raw,file={}", qemu::escaped(disk)));
         }
         match self.pxe {
             None => {
                 let image = image::find(paths, Tree::Node(self.suite))?;
-                let initrd = self
-                    .initrd
-                    .clone()
-                    .unwrap_or_else(|| image.initrd(self.kernel));
+                let initrd = self.initrd.clone().unwrap_or_else(|| image.initrd(self.kernel));
                 add("-kernel", image.kernel(self.kernel).display().to_string());
                 add("-initrd", initrd.display().to_string());
                 add("-append", self.whole_cmdline());
@@ -287,16 +250,9 @@ impl NodeBuilder {
                 if firmware == Firmware::Uefi {
                     let [code, variables] = OVMF;
                     let own = paths.run().join(format!("node{}.vars", self.number));
-                    std::fs::copy(variables, &own)
-                        .with_context(|| format!("cannot copy {variables}"))?;
-                    add(
-                        "-drive",
-                        format!("if=pflash,format=raw,readonly=on,file={code}"),
-                    );
-                    add(
-                        "-drive",
-                        format!("if=pflash,format=raw,file={}", qemu::escaped(&own)),
-                    );
+                    std::fs::copy(variables, &own).with_context(|| format!("cannot copy {variables}"))?;
+                    add("-drive", format!("if=pflash,format=raw,readonly=on,file={code}"));
+                    add("-drive", format!("if=pflash,format=raw,file={}", qemu::escaped(&own)));
                 }
             }
         }
@@ -308,10 +264,7 @@ impl NodeBuilder {
 
     /// The node's own PXE configuration on the server, where it has a command line of its own.
     fn publish(&self) -> Result<()> {
-        let file = format!(
-            "/srv/tftp/pxelinux.cfg/01-{}",
-            mac(self.number).replace(':', "-")
-        );
+        let file = format!("/srv/tftp/pxelinux.cfg/01-{}", mac(self.number).replace(':', "-"));
         if self.cmdline.is_none() {
             self.lab.server().run(&format!("rm -f {file}"))?;
             return Ok(());
@@ -357,9 +310,7 @@ impl Node {
         if self.is.pxe.is_some() {
             self.is.publish()?;
         }
-        let arguments = self
-            .is
-            .arguments(&self.shell_socket(), &self.qmp, &self.port)?;
+        let arguments = self.is.arguments(&self.shell_socket(), &self.qmp, &self.port)?;
         let file = File::options()
             .append(true)
             .open(self.console.path())
@@ -367,13 +318,7 @@ impl Node {
         let errors = self.console.path().with_extension("qemu");
         // The node ends with the thread that started it, whatever ends that.
         let wrapper = ["setpriv", "--pdeathsig", "KILL"];
-        self.process = Some(qemu::start(
-            &wrapper,
-            &arguments,
-            Stdio::piped(),
-            file,
-            &errors,
-        )?);
+        self.process = Some(qemu::start(&wrapper, &arguments, Stdio::piped(), file, &errors)?);
         Ok(())
     }
 
@@ -387,15 +332,10 @@ impl Node {
                 return Ok(());
             }
             if let Some(status) = ended {
-                return Err(self.failed(&format!(
-                    "QEMU ended ({status}) before {text:?} came on the console"
-                )));
+                return Err(self.failed(&format!("QEMU ended ({status}) before {text:?} came on the console")));
             }
             if started.elapsed() > limit {
-                return Err(self.failed(&format!(
-                    "{text:?} did not come on the console in {} s",
-                    limit.as_secs()
-                )));
+                return Err(self.failed(&format!("{text:?} did not come on the console in {} s", limit.as_secs())));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -410,14 +350,11 @@ impl Node {
         if state.status == 0 {
             return Ok(());
         }
-        let asked = "systemctl list-jobs --no-legend; for unit in $(systemctl --failed --no-legend --plain | cut -d ' ' \
+        let asked =
+            "systemctl list-jobs --no-legend; for unit in $(systemctl --failed --no-legend --plain | cut -d ' ' \
                      -f 1); do systemctl status --no-pager --full \"$unit\"; done";
         let details = self.output(asked, COMMAND_LIMIT)?;
-        Err(self.failed(&format!(
-            "systemd came up {:?}, not running:\n{}",
-            state.text.trim(),
-            details.text
-        )))
+        Err(self.failed(&format!("systemd came up {:?}, not running:\n{}", state.text.trim(), details.text)))
     }
 
     /// Waits until the command channel answers: systemd then runs, perhaps with much still to start.
@@ -425,21 +362,15 @@ impl Node {
         let started = Instant::now();
         loop {
             if let Some(status) = self.has_ended()? {
-                return Err(self.failed(&format!(
-                    "QEMU ended ({status}) before systemd started the command channel"
-                )));
+                return Err(self.failed(&format!("QEMU ended ({status}) before systemd started the command channel")));
             }
             // QEMU makes the socket a moment after its start; a machine that ends meanwhile is seen above.
-            if self.shell_socket().exists()
-                && self.shell.answers(Duration::from_secs(2)).unwrap_or(false)
-            {
+            if self.shell_socket().exists() && self.shell.answers(Duration::from_secs(2)).unwrap_or(false) {
                 return Ok(());
             }
             if started.elapsed() > BOOT_LIMIT {
                 let limit = BOOT_LIMIT.as_secs();
-                return Err(self.failed(&format!(
-                    "no answer on the command channel within {limit} s"
-                )));
+                return Err(self.failed(&format!("no answer on the command channel within {limit} s")));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -449,10 +380,7 @@ impl Node {
     pub fn run(&mut self, command: &str) -> Result<String> {
         let output = self.output(command, COMMAND_LIMIT)?;
         if output.status != 0 {
-            let text = format!(
-                "{command:?} ended with status {}:\n{}",
-                output.status, output.text
-            );
+            let text = format!("{command:?} ended with status {}:\n{}", output.status, output.text);
             return Err(self.failed(&text));
         }
         Ok(output.text)
@@ -461,22 +389,13 @@ impl Node {
     /// Runs `command` by bash as root, whatever its exit status.
     pub fn output(&mut self, command: &str, limit: Duration) -> Result<Output> {
         self.wait_shell()?;
-        self.shell
-            .run(command, limit)
-            .map_err(|error| error.context(self.console.tail()))
+        self.shell.run(command, limit).map_err(|error| error.context(self.console.tail()))
     }
 
     /// Types on the console, as a person does.
     pub fn type_on_console(&mut self, text: &str) -> Result<()> {
-        let input = self
-            .process
-            .as_mut()
-            .and_then(|process| process.stdin.as_mut())
-            .context("the node is off")?;
-        input
-            .write_all(text.as_bytes())
-            .and_then(|()| input.flush())
-            .context("cannot type on the node's console")
+        let input = self.process.as_mut().and_then(|process| process.stdin.as_mut()).context("the node is off")?;
+        input.write_all(text.as_bytes()).and_then(|()| input.flush()).context("cannot type on the node's console")
     }
 
     /// Powers off through systemd and says how long it took.
@@ -510,9 +429,7 @@ impl Node {
                 return Ok(status);
             }
             if started.elapsed() > limit {
-                return Err(
-                    self.failed(&format!("the node is still on after {} s", limit.as_secs()))
-                );
+                return Err(self.failed(&format!("the node is still on after {} s", limit.as_secs())));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -521,10 +438,7 @@ impl Node {
     /// Cuts the power. [`Node::power_on`] switches the node on again.
     pub fn power_cut(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
-            process
-                .kill()
-                .and_then(|()| process.wait())
-                .context("cannot end the node's QEMU")?;
+            process.kill().and_then(|()| process.wait()).context("cannot end the node's QEMU")?;
         }
         Ok(())
     }
@@ -541,25 +455,13 @@ impl Node {
     }
 
     fn shell_socket(&self) -> PathBuf {
-        self.is
-            .lab
-            .paths()
-            .socket(&format!("node{}.shell", self.is.number))
+        self.is.lab.paths().socket(&format!("node{}.shell", self.is.number))
     }
 
     fn failed(&self, text: &str) -> Error {
-        let said =
-            std::fs::read_to_string(self.console.path().with_extension("qemu")).unwrap_or_default();
-        let said = if said.is_empty() {
-            said
-        } else {
-            format!("QEMU said: {said}\n")
-        };
-        Error::msg(format!(
-            "node{}: {text}\n{said}{}",
-            self.is.number,
-            self.console.tail()
-        ))
+        let said = std::fs::read_to_string(self.console.path().with_extension("qemu")).unwrap_or_default();
+        let said = if said.is_empty() { said } else { format!("QEMU said: {said}\n") };
+        Error::msg(format!("node{}: {text}\n{said}{}", self.is.number, self.console.tail()))
     }
 }
 

@@ -19,25 +19,13 @@ pub struct Paths {
 impl Paths {
     /// Finds the folders from where this crate was built, and makes them.
     pub fn open() -> Result<Self> {
-        let project = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("the lab's crate lies in no project")?
-            .to_owned();
+        let project =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the lab's crate lies in no project")?.to_owned();
         let lab = project.join("target/lab");
         let sockets = socket_folder(&lab.join("run"));
-        let paths = Self {
-            project,
-            lab,
-            sockets,
-        };
-        for folder in [
-            paths.run(),
-            paths.log(),
-            paths.images(),
-            paths.sockets.clone(),
-        ] {
-            std::fs::create_dir_all(&folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
+        let paths = Self { project, lab, sockets };
+        for folder in [paths.run(), paths.log(), paths.images(), paths.sockets.clone()] {
+            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
         Ok(paths)
     }
@@ -85,11 +73,7 @@ fn socket_folder(run: &Path) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     run.hash(&mut hasher);
     let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    base.join(format!(
-        "sidus-lab-{}-{:x}",
-        rustix::process::getuid().as_raw(),
-        hasher.finish()
-    ))
+    base.join(format!("sidus-lab-{}-{:x}", rustix::process::getuid().as_raw(), hasher.finish()))
 }
 
 #[cfg(test)]

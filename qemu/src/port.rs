@@ -26,16 +26,7 @@ pub(crate) fn socket(paths: &Paths, number: usize) -> PathBuf {
 
 /// Leases a free port, until the value is dropped or the process ends.
 pub fn lease(paths: &Paths) -> Result<Port> {
-    let locks: Vec<PathBuf> = (0..COUNT)
-        .map(|number| paths.run().join(format!("port{number}.lock")))
-        .collect();
-    let (number, lock) = lock_one_of(
-        &locks,
-        "all ports of the lab's switch",
-        Duration::from_secs(600),
-    )?;
-    Ok(Port {
-        socket: socket(paths, number),
-        _lock: lock,
-    })
+    let locks: Vec<PathBuf> = (0..COUNT).map(|number| paths.run().join(format!("port{number}.lock"))).collect();
+    let (number, lock) = lock_one_of(&locks, "all ports of the lab's switch", Duration::from_secs(600))?;
+    Ok(Port { socket: socket(paths, number), _lock: lock })
 }

@@ -9,26 +9,15 @@ use anyhow::{Context, Result};
 /// Arguments that every machine gets: emulated (never KVM, which may exist and yet hang), no devices but those named,
 /// the console on standard input and output, the command channel on a second serial line.
 pub(crate) fn common(name: &str, memory_mb: u32, shell: &Path, qmp: &Path) -> Vec<String> {
-    let mut arguments: Vec<String> = vec![
-        "-name".into(),
-        name.into(),
-        "-m".into(),
-        memory_mb.to_string(),
-    ];
+    let mut arguments: Vec<String> = vec!["-name".into(), name.into(), "-m".into(), memory_mb.to_string()];
     arguments.extend(
         "-nodefaults -no-user-config -display none -machine pc,graphics=off -accel tcg,thread=multi \
          -device virtio-rng-pci -chardev stdio,id=console,signal=off -serial chardev:console -serial chardev:shell"
             .split(' ')
             .map(str::to_owned),
     );
-    arguments.extend([
-        "-chardev".into(),
-        format!("socket,id=shell,path={},server=on,wait=off", escaped(shell)),
-    ]);
-    arguments.extend([
-        "-qmp".into(),
-        format!("unix:{},server=on,wait=off", escaped(qmp)),
-    ]);
+    arguments.extend(["-chardev".into(), format!("socket,id=shell,path={},server=on,wait=off", escaped(shell))]);
+    arguments.extend(["-qmp".into(), format!("unix:{},server=on,wait=off", escaped(qmp))]);
     arguments
 }
 
@@ -45,8 +34,7 @@ pub(crate) fn start(
     console: File,
     errors: &Path,
 ) -> Result<Child> {
-    let errors =
-        File::create(errors).with_context(|| format!("cannot write {}", errors.display()))?;
+    let errors = File::create(errors).with_context(|| format!("cannot write {}", errors.display()))?;
     let mut words = wrapper.iter().copied().chain(["qemu-system-x86_64"]);
     let program = words.next().context("no program")?;
     Command::new(program)
@@ -56,7 +44,5 @@ pub(crate) fn start(
         .stdout(console)
         .stderr(errors)
         .spawn()
-        .with_context(|| {
-            format!("cannot start {program}: run ./qemu/lab, which installs what is missing")
-        })
+        .with_context(|| format!("cannot start {program}: run ./qemu/lab, which installs what is missing"))
 }

@@ -19,10 +19,8 @@ pub fn execute(socket: &Path, command: &str, arguments: Value) -> Result<Value> 
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     read(&mut reader).with_context(what)?; // the greeting
-    let requests = [
-        json!({"execute": "qmp_capabilities"}),
-        json!({"execute": command, "arguments": arguments, "id": "lab"}),
-    ];
+    let requests =
+        [json!({"execute": "qmp_capabilities"}), json!({"execute": command, "arguments": arguments, "id": "lab"})];
     for request in requests {
         writeln!(writer, "{request}").with_context(what)?;
     }

@@ -15,7 +15,7 @@ use crate::node::{Kernel, NodeBuilder};
 use crate::paths::Paths;
 use crate::shell::Shell;
 use crate::tree::{Suite, Tree};
-use crate::{image, port, qemu, qmp};
+use crate::{image, initrd, port, qemu, qmp};
 
 /// Where the nodes find the server.
 pub const ADDRESS: &str = "10.13.20.13";
@@ -40,10 +40,7 @@ impl Lab {
         if server.running()?.is_none() {
             bail!("the lab's server is not running: start it with ./qemu/lab server");
         }
-        Ok(Self {
-            paths: server.paths.clone(),
-            server,
-        })
+        Ok(Self { paths: server.paths.clone(), server })
     }
 
     /// The server.
@@ -60,6 +57,23 @@ impl Lab {
     pub fn node(&self, number: u8) -> NodeBuilder {
         NodeBuilder::new(self, number)
     }
+
+    /// A new local disk of `size` bytes for a node: an empty file under this name.
+    pub fn new_disk(&self, name: &str, size: u64) -> Result<PathBuf> {
+        let path = self.paths.run().join(format!("{name}.disk"));
+        File::create(&path)
+            .and_then(|file| file.set_len(size))
+            .with_context(|| format!("cannot make the disk {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The initrd of a node's tree with files of one's own in place of its: (path in the initramfs, text).
+    pub fn initrd_with(&self, suite: Suite, kernel: Kernel, files: &[(&str, &str)]) -> Result<PathBuf> {
+        let initrd = image::find(&self.paths, Tree::Node(suite))?.initrd(kernel);
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("lab").replace("::", "-");
+        initrd::with_files(&initrd, files, &self.paths.run().join(name))
+    }
 }
 
 /// The machine with DHCP, TFTP, NFS and, later, the iSCSI targets.
@@ -72,21 +86,14 @@ pub struct Server {
 impl Server {
     /// The server of this clone, running or not.
     pub fn at(paths: &Paths) -> Self {
-        Self {
-            paths: paths.clone(),
-            shell: Shell::new(&paths.socket("server.shell")),
-        }
+        Self { paths: paths.clone(), shell: Shell::new(&paths.socket("server.shell")) }
     }
 
     /// Runs `command` as root and returns what it writes; an exit status other than 0 is an error.
     pub fn run(&self, command: &str) -> Result<String> {
         let output = self.shell.run(command, COMMAND_LIMIT)?;
         if output.status != 0 {
-            bail!(
-                "on the server, {command:?} ended with status {}:\n{}",
-                output.status,
-                output.text
-            );
+            bail!("on the server, {command:?} ended with status {}:\n{}", output.status, output.text);
         }
         Ok(output.text)
     }
@@ -116,19 +123,12 @@ impl Server {
         let started = Instant::now();
         eprintln!("  the server boots …");
         let pid = self.launch()?;
-        self.record(&Record {
-            pid,
-            start: start_time(pid)?,
-            images: wanted,
-        })?;
+        self.record(&Record { pid, start: start_time(pid)?, images: wanted })?;
         if let Err(error) = self.wait_for_services(started) {
             self.stop()?;
             return Err(error.context(self.console().tail()));
         }
-        eprintln!(
-            "  the server boots: its services answer after {:.1} s",
-            started.elapsed().as_secs_f64()
-        );
+        eprintln!("  the server boots: its services answer after {:.1} s", started.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -141,13 +141,9 @@ impl Server {
         if self.ended_within(&record, Duration::from_secs(10)) {
             return self.forget();
         }
-        eprintln!(
-            "  the server does not end when asked ({asked:?}): killing process {}",
-            record.pid
-        );
+        eprintln!("  the server does not end when asked ({asked:?}): killing process {}", record.pid);
         let pid = Pid::from_raw(record.pid).context("the server's recorded process id is none")?;
-        kill_process(pid, Signal::KILL)
-            .with_context(|| format!("cannot kill process {}", record.pid))?;
+        kill_process(pid, Signal::KILL).with_context(|| format!("cannot kill process {}", record.pid))?;
         if !self.ended_within(&record, Duration::from_secs(10)) {
             bail!("the server, process {}, does not end", record.pid);
         }
@@ -160,12 +156,9 @@ impl Server {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()))
-            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        let record = Record::parse(&text)
-            .with_context(|| format!("{} is garbled: remove it", path.display()))?;
+        let record = Record::parse(&text).with_context(|| format!("{} is garbled: remove it", path.display()))?;
         Ok(record.is_alive().then_some(record))
     }
 
@@ -178,36 +171,26 @@ impl Server {
         add("-kernel", image.kernel(Kernel::Cloud).display().to_string());
         add("-initrd", image.initrd(Kernel::Cloud).display().to_string());
         add("-append", "root=/dev/vda rw console=ttyS0".to_owned());
-        for tree in Tree::ALL {
+        let own = Tree::ALL.map(|tree| (tree, tree.name()));
+        // The nodes' trees come twice: a scenario may change the second ones.
+        let scratch = Suite::ALL.map(Tree::Node).map(|tree| (tree, format!("scratch-{}", tree.name())));
+        for (tree, serial) in own.into_iter().chain(scratch) {
             let disk = image::find(&self.paths, tree)?.disk;
-            add(
-                "-drive",
-                format!(
-                    "if=virtio,format=raw,snapshot=on,file={}",
-                    qemu::escaped(&disk)
-                ),
-            );
+            let file = qemu::escaped(&disk);
+            add("-drive", format!("if=none,id={serial},format=raw,snapshot=on,file={file}"));
+            add("-device", format!("virtio-blk-pci,drive={serial},serial={serial}"));
         }
         add("-netdev", "hubport,id=card,hubid=0".to_owned());
-        add(
-            "-device",
-            "virtio-net-pci,netdev=card,mac=52:54:00:0d:14:0d,romfile=".to_owned(),
-        );
+        add("-device", "virtio-net-pci,netdev=card,mac=52:54:00:0d:14:0d,romfile=".to_owned());
         for number in 0..port::COUNT {
             let socket = port::socket(&self.paths, number);
             let socket = qemu::escaped(&socket);
-            add(
-                "-netdev",
-                format!("stream,id=stream{number},server=on,addr.type=unix,addr.path={socket}"),
-            );
-            add(
-                "-netdev",
-                format!("hubport,id=port{number},hubid=0,netdev=stream{number}"),
-            );
+            add("-netdev", format!("stream,id=stream{number},server=on,addr.type=unix,addr.path={socket}"));
+            add("-netdev", format!("hubport,id=port{number},hubid=0,netdev=stream{number}"));
         }
         let console = self.console();
-        let file = File::create(console.path())
-            .with_context(|| format!("cannot write {}", console.path().display()))?;
+        let file =
+            File::create(console.path()).with_context(|| format!("cannot write {}", console.path().display()))?;
         let errors = self.paths.log().join("server.qemu");
         let child = qemu::start(&["setsid"], &arguments, Stdio::null(), file, &errors)?;
         Ok(i32::try_from(child.id())?)
@@ -216,47 +199,34 @@ impl Server {
     fn wait_for_services(&self, started: Instant) -> Result<()> {
         let alive = || -> Result<()> {
             if self.running()?.is_none() {
-                let said = std::fs::read_to_string(self.paths.log().join("server.qemu"))
-                    .unwrap_or_default();
+                let said = std::fs::read_to_string(self.paths.log().join("server.qemu")).unwrap_or_default();
                 bail!("the server's QEMU ended: {said}");
             }
             Ok(())
         };
         loop {
             alive()?;
-            if self.paths.socket("server.shell").exists()
-                && self.shell.answers(Duration::from_secs(5)).unwrap_or(false)
+            if self.paths.socket("server.shell").exists() && self.shell.answers(Duration::from_secs(5)).unwrap_or(false)
             {
                 break;
             }
             if started.elapsed() > BOOT_LIMIT {
-                bail!(
-                    "the server's command channel does not answer after {} s",
-                    BOOT_LIMIT.as_secs()
-                );
+                bail!("the server's command channel does not answer after {} s", BOOT_LIMIT.as_secs());
             }
             std::thread::sleep(Duration::from_millis(200));
         }
         let left = BOOT_LIMIT.saturating_sub(started.elapsed());
         let state = self.shell.run("systemctl is-system-running --wait", left)?;
         if state.status != 0 {
-            let failed = self
-                .shell
-                .run("systemctl --failed --no-legend --plain", COMMAND_LIMIT)?;
-            bail!(
-                "the server came up {:?}; failed units:\n{}",
-                state.text.trim(),
-                failed.text
-            );
+            let failed = self.shell.run("systemctl --failed --no-legend --plain", COMMAND_LIMIT)?;
+            bail!("the server came up {:?}; failed units:\n{}", state.text.trim(), failed.text);
         }
         Ok(())
     }
 
     fn wanted(&self) -> Result<String> {
-        let digests: Result<Vec<String>> = Tree::ALL
-            .iter()
-            .map(|tree| Ok(image::find(&self.paths, *tree)?.digest))
-            .collect();
+        let digests: Result<Vec<String>> =
+            Tree::ALL.iter().map(|tree| Ok(image::find(&self.paths, *tree)?.digest)).collect();
         Ok(digests?.join("-"))
     }
 
@@ -298,11 +268,7 @@ pub(crate) struct Record {
 impl Record {
     fn parse(text: &str) -> Result<Self> {
         match text.split_whitespace().collect::<Vec<_>>().as_slice() {
-            [pid, start, images] => Ok(Self {
-                pid: pid.parse()?,
-                start: start.parse()?,
-                images: (*images).to_owned(),
-            }),
+            [pid, start, images] => Ok(Self { pid: pid.parse()?, start: start.parse()?, images: (*images).to_owned() }),
             _ => bail!("expected a process id, its start time and a digest, found {text:?}"),
         }
     }
@@ -317,17 +283,11 @@ fn start_time(pid: i32) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     // The second field, in parentheses, may hold spaces.
-    let fields: Vec<&str> = stat
-        .rsplit_once(") ")
-        .map_or("", |(_, rest)| rest)
-        .split(' ')
-        .collect();
+    let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
     if fields.first() == Some(&"Z") {
         bail!("process {pid} has ended");
     }
-    let start = fields
-        .get(19)
-        .with_context(|| format!("{path} has no field 22"))?;
+    let start = fields.get(19).with_context(|| format!("{path} has no field 22"))?;
     Ok(start.parse()?)
 }
 
@@ -343,25 +303,11 @@ mod tests {
     #[test]
     fn this_process_is_alive_and_another_with_its_number_is_not() {
         let pid = i32::try_from(std::process::id()).unwrap();
-        let mut record = Record {
-            pid,
-            start: start_time(pid).unwrap(),
-            images: "x".to_owned(),
-        };
+        let mut record = Record { pid, start: start_time(pid).unwrap(), images: "x".to_owned() };
         assert!(record.is_alive());
         record.start += 1;
         assert!(!record.is_alive());
-        assert_eq!(
-            Record::parse("1 2 a-b\n").unwrap(),
-            Record {
-                pid: 1,
-                start: 2,
-                images: "a-b".to_owned()
-            }
-        );
-        assert!(Record::parse("1 2")
-            .unwrap_err()
-            .to_string()
-            .contains("expected"));
+        assert_eq!(Record::parse("1 2 a-b\n").unwrap(), Record { pid: 1, start: 2, images: "a-b".to_owned() });
+        assert!(Record::parse("1 2").unwrap_err().to_string().contains("expected"));
     }
 }

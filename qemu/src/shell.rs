@@ -36,10 +36,7 @@ pub struct Shell {
 impl Shell {
     /// The channel behind `socket`.
     pub fn new(socket: &Path) -> Self {
-        Self {
-            socket: socket.to_owned(),
-            lock: socket.with_extension("lock"),
-        }
+        Self { socket: socket.to_owned(), lock: socket.with_extension("lock") }
     }
 
     /// Whether the channel answers now: asks once and waits `limit` for the answer.
@@ -51,22 +48,13 @@ impl Shell {
     pub fn run(&self, command: &str, limit: Duration) -> Result<Output> {
         let request = base64(command.as_bytes());
         if request.len() > LONGEST_COMMAND {
-            bail!(
-                "a command of {} bytes is too long for the serial line",
-                command.len()
-            );
+            bail!("a command of {} bytes is too long for the serial line", command.len());
         }
         let Some(mut line) = self.connect(Duration::from_secs(30))? else {
-            bail!(
-                "the command channel {} did not answer within 30 s",
-                self.socket.display()
-            );
+            bail!("the command channel {} did not answer within 30 s", self.socket.display());
         };
         let nonce = line.nonce.clone();
-        line.send(&format!(
-            "run {nonce} {} {request}\n",
-            limit.as_secs().max(1)
-        ))?;
+        line.send(&format!("run {nonce} {} {request}\n", limit.as_secs().max(1)))?;
         let limit = limit.saturating_add(ANSWER);
         let what = || format!("the command {command:?}");
         if line.until(&format!("begin {nonce}"), limit)?.is_none() {
@@ -80,15 +68,9 @@ impl Shell {
             };
             match received.strip_prefix(&format!("end {nonce} ")) {
                 Some(status) => {
-                    let status = status
-                        .trim()
-                        .parse()
-                        .with_context(|| format!("{}: status {status:?}", what()))?;
+                    let status = status.trim().parse().with_context(|| format!("{}: status {status:?}", what()))?;
                     let bytes = from_base64(&encoded).with_context(what)?;
-                    return Ok(Output {
-                        status,
-                        text: String::from_utf8_lossy(&bytes).into_owned(),
-                    });
+                    return Ok(Output { status, text: String::from_utf8_lossy(&bytes).into_owned() });
                 }
                 None => encoded.push_str(received.trim()),
             }
@@ -96,24 +78,11 @@ impl Shell {
     }
 
     fn connect(&self, limit: Duration) -> Result<Option<Line>> {
-        let (_, lock) = lock_one_of(
-            &[&self.lock],
-            "the command channel",
-            Duration::from_secs(600),
-        )?;
-        let stream = UnixStream::connect(&self.socket).with_context(|| {
-            format!(
-                "cannot reach the machine's command channel {}",
-                self.socket.display()
-            )
-        })?;
+        let (_, lock) = lock_one_of(&[&self.lock], "the command channel", Duration::from_secs(600))?;
+        let stream = UnixStream::connect(&self.socket)
+            .with_context(|| format!("cannot reach the machine's command channel {}", self.socket.display()))?;
         let nonce = nonce();
-        let mut line = Line {
-            stream,
-            nonce: nonce.clone(),
-            received: Vec::new(),
-            _lock: lock,
-        };
+        let mut line = Line { stream, nonce: nonce.clone(), received: Vec::new(), _lock: lock };
         let started = Instant::now();
         // Nobody hears what is said before the channel is up, and what ran before us may have left half a line.
         while started.elapsed() < limit {
@@ -137,9 +106,7 @@ struct Line {
 
 impl Line {
     fn send(&mut self, text: &str) -> Result<()> {
-        self.stream
-            .write_all(text.as_bytes())
-            .context("the command channel broke off: did the machine end?")
+        self.stream.write_all(text.as_bytes()).context("the command channel broke off: did the machine end?")
     }
 
     /// Reads until a line equals `wanted`.
@@ -170,16 +137,9 @@ impl Line {
             match self.stream.read(&mut chunk) {
                 Ok(0) => bail!("the command channel was closed: the machine has ended"),
                 Ok(count) => self.received.extend(chunk.iter().take(count)),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    return Ok(None)
-                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(error)
-                        .context("the command channel broke off: did the machine end?")
-                }
+                Err(error) => return Err(error).context("the command channel broke off: did the machine end?"),
             }
         }
     }
@@ -187,9 +147,7 @@ impl Line {
 
 /// A word that no other conversation uses.
 fn nonce() -> String {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", std::process::id(), now.as_nanos())
 }
 
@@ -199,16 +157,10 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0_u32, |bits, at| {
-            bits << 8 | group.get(at).map_or(0, |byte| u32::from(*byte))
-        });
+        let bits = (0..3).fold(0_u32, |bits, at| bits << 8 | group.get(at).map_or(0, |byte| u32::from(*byte)));
         for at in 0..4_usize {
             let index = usize::try_from(bits >> (18 - 6 * at) & 63).unwrap_or(0);
-            let letter = if at <= group.len() {
-                ALPHABET.get(index).copied()
-            } else {
-                None
-            };
+            let letter = if at <= group.len() { ALPHABET.get(index).copied() } else { None };
             text.push(char::from(letter.unwrap_or(b'=')));
         }
     }
@@ -221,10 +173,7 @@ fn from_base64(text: &str) -> Result<Vec<u8>> {
     let mut count = 0_u32;
     for letter in text.bytes().filter(|letter| *letter != b'=') {
         let Some(value) = ALPHABET.iter().position(|known| *known == letter) else {
-            bail!(
-                "the answer is garbled: {:?} is no base64",
-                char::from(letter)
-            );
+            bail!("the answer is garbled: {:?} is no base64", char::from(letter));
         };
         bits = bits << 6 | u32::try_from(value)?;
         count += 6;
@@ -243,19 +192,10 @@ mod tests {
 
     #[test]
     fn base64_goes_there_and_back() {
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob\u{fc}", "Zm9vYsO8"),
-        ] {
+        for (plain, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob\u{fc}", "Zm9vYsO8")] {
             assert_eq!(base64(plain.as_bytes()), encoded);
             assert_eq!(from_base64(encoded).unwrap(), plain.as_bytes());
         }
-        assert!(from_base64("a b")
-            .unwrap_err()
-            .to_string()
-            .contains("garbled"));
+        assert!(from_base64("a b").unwrap_err().to_string().contains("garbled"));
     }
 }

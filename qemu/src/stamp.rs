@@ -25,8 +25,7 @@ impl Stamp {
         collect(path, &mut files)?;
         files.sort();
         for file in files {
-            let content =
-                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let content = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
             self = self.text(&file.to_string_lossy());
             self.0.update(content.len().to_le_bytes());
             self.0.update(content);
@@ -36,11 +35,7 @@ impl Stamp {
 
     /// The digest, in hexadecimal.
     pub(crate) fn digest(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -67,8 +62,7 @@ pub(crate) fn forget(output: &Path) -> Result<()> {
 
 /// Notes what `output` was built from.
 pub(crate) fn note(output: &Path, digest: &str) -> Result<()> {
-    std::fs::write(beside(output), digest)
-        .with_context(|| format!("cannot write {}", beside(output).display()))
+    std::fs::write(beside(output), digest).with_context(|| format!("cannot write {}", beside(output).display()))
 }
 
 fn beside(output: &Path) -> PathBuf {
@@ -95,12 +89,7 @@ mod tests {
 
     #[test]
     fn every_input_counts() {
-        let digest = |parts: &[&str]| {
-            parts
-                .iter()
-                .fold(Stamp::new(), |stamp, part| stamp.text(part))
-                .digest()
-        };
+        let digest = |parts: &[&str]| parts.iter().fold(Stamp::new(), |stamp, part| stamp.text(part)).digest();
         assert_eq!(digest(&["a", "b"]), digest(&["a", "b"]));
         assert_ne!(digest(&["a", "b"]), digest(&["ab", ""]));
         assert_ne!(digest(&["a", "b"]), digest(&["b", "a"]));

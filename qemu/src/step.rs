@@ -28,11 +28,7 @@ pub(crate) fn run(what: &str, command: &mut Command, log: &Path, limit: Duration
         }
         if started.elapsed() > limit {
             child.kill().and_then(|()| child.wait())?;
-            bail!(
-                "{what}: not finished after {} s, stopped\n{}",
-                limit.as_secs(),
-                tail_of(log)
-            );
+            bail!("{what}: not finished after {} s, stopped\n{}", limit.as_secs(), tail_of(log));
         }
         if reminded.elapsed() > REMIND {
             reminded = Instant::now();
@@ -41,11 +37,7 @@ pub(crate) fn run(what: &str, command: &mut Command, log: &Path, limit: Duration
         std::thread::sleep(Duration::from_millis(50));
     };
     if !status.success() {
-        bail!(
-            "{what}: {status}; all of its output is in {}\n{}",
-            log.display(),
-            tail_of(log)
-        );
+        bail!("{what}: {status}; all of its output is in {}\n{}", log.display(), tail_of(log));
     }
     eprintln!("  {what}: done in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())

@@ -28,10 +28,7 @@ impl Count {
     }
 
     fn one(passed: bool) -> Self {
-        Self {
-            passed: passed.into(),
-            failed: (!passed).into(),
-        }
+        Self { passed: passed.into(), failed: (!passed).into() }
     }
 }
 
@@ -41,22 +38,11 @@ pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String]) -> Result<Coun
     if names.is_empty() {
         count.add(checks(paths)?);
     }
-    count.add(cargo_test(
-        paths,
-        "unit tests",
-        &["--workspace"],
-        &[],
-        names,
-    )?);
+    count.add(cargo_test(paths, "unit tests", &["--workspace"], &[], names)?);
     match booted(paths, mirror) {
         Ok(server) => {
-            let boots = cargo_test(
-                paths,
-                "whole boots",
-                &["--package", "sidus", "--features", "lab"],
-                &[AT_ONCE],
-                names,
-            );
+            let boots =
+                cargo_test(paths, "whole boots", &["--package", "sidus", "--features", "lab"], &[AT_ONCE], names);
             server.stop()?;
             count.add(boots?);
         }
@@ -82,17 +68,8 @@ fn checks(paths: &Paths) -> Result<Count> {
     let shell_files = shell_files(paths)?;
     let mut shellcheck = vec!["shellcheck"];
     shellcheck.extend(shell_files.iter().map(String::as_str));
-    let clippy = [
-        "cargo",
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--quiet",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let clippy =
+        ["cargo", "clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "-D", "warnings"];
     for (name, command) in [
         ("format", ["cargo", "fmt", "--all", "--check"].as_slice()),
         ("lints", clippy.as_slice()),
@@ -117,39 +94,20 @@ fn checks(paths: &Paths) -> Result<Count> {
 /// The project's files that begin with a shell's name.
 fn shell_files(paths: &Paths) -> Result<Vec<String>> {
     let output = Command::new("git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(paths.project())
         .output()
         .context("cannot run git")?;
     let names = String::from_utf8_lossy(&output.stdout).into_owned();
     let is_shell = |name: &&str| {
         let first = std::fs::read(paths.project().join(name)).unwrap_or_default();
-        ["#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env bash"]
-            .iter()
-            .any(|start| first.starts_with(start.as_bytes()))
+        ["#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env bash"].iter().any(|start| first.starts_with(start.as_bytes()))
     };
-    Ok(names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .filter(is_shell)
-        .map(str::to_owned)
-        .collect())
+    Ok(names.split('\0').filter(|name| !name.is_empty()).filter(is_shell).map(str::to_owned).collect())
 }
 
 /// Runs `cargo test`, shows what it prints, and sums what libtest counts. A run that ends without a count failed.
-fn cargo_test(
-    paths: &Paths,
-    title: &str,
-    options: &[&str],
-    to_tests: &[&str],
-    names: &[String],
-) -> Result<Count> {
+fn cargo_test(paths: &Paths, title: &str, options: &[&str], to_tests: &[&str], names: &[String]) -> Result<Count> {
     heading(title);
     let mut child = Command::new("cargo")
         .args(["test", "--no-fail-fast"])
@@ -182,15 +140,9 @@ fn cargo_test(
 fn parse(line: &str) -> Option<Count> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let number = |what: &str| {
-        counts
-            .split("; ")
-            .find_map(|part| part.strip_suffix(what))
-            .and_then(|number| number.trim().parse().ok())
+        counts.split("; ").find_map(|part| part.strip_suffix(what)).and_then(|number| number.trim().parse().ok())
     };
-    Some(Count {
-        passed: number("passed")?,
-        failed: number("failed")?,
-    })
+    Some(Count { passed: number("passed")?, failed: number("failed")? })
 }
 
 fn heading(text: &str) {
@@ -205,7 +157,11 @@ mod tests {
     fn libtest_is_counted() {
         for (line, passed, failed) in [
             ("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.00s", 3, 0),
-            ("test result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s", 12, 1),
+            (
+                "test result: FAILED. 12 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+                12,
+                1,
+            ),
         ] {
             assert_eq!(parse(line), Some(Count { passed, failed }), "{line}");
         }

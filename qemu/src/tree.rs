@@ -67,11 +67,7 @@ pub enum Tree {
 
 impl Tree {
     /// Every tree.
-    pub const ALL: [Self; 3] = [
-        Self::Server,
-        Self::Node(Suite::Bookworm),
-        Self::Node(Suite::Trixie),
-    ];
+    pub const ALL: [Self; 3] = [Self::Server, Self::Node(Suite::Bookworm), Self::Node(Suite::Trixie)];
 
     /// The name of its files.
     pub fn name(self) -> String {
@@ -147,11 +143,7 @@ const SERVER_PACKAGES: [&str; 21] = [
 ];
 
 /// Nobody reads these in the lab.
-const LEFT_OUT: [&str; 3] = [
-    "/usr/share/doc/*",
-    "/usr/share/locale/*",
-    "/usr/share/man/*",
-];
+const LEFT_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*"];
 
 /// Makes the base tree's tarball if it is not there yet, and says where it is.
 pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<PathBuf> {
@@ -167,18 +159,10 @@ pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<Pa
     stamp::forget(&tarball)?;
     let mirror = mirror.map_or_else(Mirror::of_this_machine, |address| Ok(Mirror::at(address)))?;
     let unfinished = paths.images().join(format!("{}.new.tar", tree.name()));
-    let mode = if rustix::process::getuid().is_root() {
-        "root"
-    } else {
-        "unshare"
-    };
+    let mode = if rustix::process::getuid().is_root() { "root" } else { "unshare" };
     let mut command = Command::new("mmdebstrap");
     command
-        .args([
-            "--variant=minbase",
-            &format!("--mode={mode}"),
-            &format!("--include={}", tree.packages().join(",")),
-        ])
+        .args(["--variant=minbase", &format!("--mode={mode}"), &format!("--include={}", tree.packages().join(","))])
         .args(LEFT_OUT.map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
         .arg(tree.suite().to_string())
         .arg(&unfinished)
@@ -186,8 +170,7 @@ pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<Pa
     let what = format!("Debian packages for the {} tree", tree.name());
     let log = paths.log().join(format!("{}-packages.log", tree.name()));
     step::run(&what, &mut command, &log, Duration::from_secs(1200))?;
-    std::fs::rename(&unfinished, &tarball)
-        .with_context(|| format!("cannot rename {}", unfinished.display()))?;
+    std::fs::rename(&unfinished, &tarball).with_context(|| format!("cannot rename {}", unfinished.display()))?;
     stamp::note(&tarball, &digest)?;
     Ok(tarball)
 }

@@ -125,7 +125,9 @@ pub enum ChapError {
         key: &'static str,
     },
     /// The target sent back the challenge that this side had set.
-    #[error("the target reflected this node's own challenge; it does not know its secret, or somebody stands in between")]
+    #[error(
+        "the target reflected this node's own challenge; it does not know its secret, or somebody stands in between"
+    )]
     ReflectedChallenge,
     /// The target proved the secret of the node, not its own.
     #[error("the target proved the node's secret in place of its own; both must differ (RFC 7143 12.1.3)")]
@@ -185,25 +187,16 @@ pub fn answer(
         .iter()
         .copied()
         .find(|algorithm| algorithm.number() == number)
-        .ok_or_else(|| ChapError::Algorithm {
-            got: shown(number.as_bytes()),
-            offered: offer(offered),
-        })?;
+        .ok_or_else(|| ChapError::Algorithm { got: shown(number.as_bytes()), offered: offer(offered) })?;
     let id = get(keys, "CHAP_I")?;
-    let id = parse_id(id).ok_or_else(|| ChapError::Id {
-        got: shown(id.as_bytes()),
-    })?;
+    let id = parse_id(id).ok_or_else(|| ChapError::Id { got: shown(id.as_bytes()) })?;
     let challenge = get_binary(keys, "CHAP_C")?;
     if challenge == own.challenge {
         return Err(ChapError::ReflectedChallenge);
     }
-    let response =
-        |id, secret: &Secret, challenge: &[u8]| respond(algorithm, id, secret.reveal(), challenge);
+    let response = |id, secret: &Secret, challenge: &[u8]| respond(algorithm, id, secret.reveal(), challenge);
     let account = &credentials.own;
-    let mut pairs = vec![
-        ("CHAP_N", account.name.clone()),
-        ("CHAP_R", hex(&response(id, &account.secret, &challenge))),
-    ];
+    let mut pairs = vec![("CHAP_N", account.name.clone()), ("CHAP_R", hex(&response(id, &account.secret, &challenge)))];
     let expected = credentials.target.as_ref().map(|target| {
         pairs.push(("CHAP_I", own.id.to_string()));
         pairs.push(("CHAP_C", hex(&own.challenge)));
@@ -234,10 +227,7 @@ pub fn verify(expected: &Expected, keys: &Keys<'_>) -> Result<(), ChapError> {
         return Err(ChapError::WrongResponse);
     }
     if name != expected.name {
-        return Err(ChapError::Name {
-            got: shown(name.as_bytes()),
-            want: expected.name.clone(),
-        });
+        return Err(ChapError::Name { got: shown(name.as_bytes()), want: expected.name.clone() });
     }
     Ok(())
 }
@@ -252,9 +242,7 @@ fn get_binary(keys: &Keys<'_>, key: &'static str) -> Result<Vec<u8>, ChapError> 
 
 fn parse_id(text: &str) -> Option<u8> {
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            u8::from_str_radix(digits, 16).ok()
-        }
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_hexdigit()) => u8::from_str_radix(digits, 16).ok(),
         None if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
         _ => None,
     }

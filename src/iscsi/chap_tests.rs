@@ -1,22 +1,13 @@
 use super::*;
 
-const OWN: OwnChallenge = OwnChallenge {
-    id: 9,
-    challenge: *b"0123456789abcdef",
-};
+const OWN: OwnChallenge = OwnChallenge { id: 9, challenge: *b"0123456789abcdef" };
 
 fn account(name: &str, secret: &str) -> Account {
-    Account {
-        name: name.into(),
-        secret: Secret::new(secret),
-    }
+    Account { name: name.into(), secret: Secret::new(secret) }
 }
 
 fn mutual() -> Credentials {
-    Credentials {
-        own: account("node", "node-secret"),
-        target: Some(account("target", "target-secret")),
-    }
+    Credentials { own: account("node", "node-secret"), target: Some(account("target", "target-secret")) }
 }
 
 fn text(pairs: &[(&str, &str)]) -> Vec<u8> {
@@ -30,18 +21,11 @@ fn text(pairs: &[(&str, &str)]) -> Vec<u8> {
 /// Computed with: printf '\x01secret\x00\x01\x02' | md5sum; … | sha256sum
 #[test]
 fn responses() {
-    assert_eq!(
-        hex(&respond(Algorithm::Md5, 1, b"secret", &[0, 1, 2])),
-        MD5_OF_ONE_SECRET
-    );
-    assert_eq!(
-        hex(&respond(Algorithm::Sha256, 1, b"secret", &[0, 1, 2])),
-        SHA256_OF_ONE_SECRET
-    );
+    assert_eq!(hex(&respond(Algorithm::Md5, 1, b"secret", &[0, 1, 2])), MD5_OF_ONE_SECRET);
+    assert_eq!(hex(&respond(Algorithm::Sha256, 1, b"secret", &[0, 1, 2])), SHA256_OF_ONE_SECRET);
 }
 pub(in crate::iscsi) const MD5_OF_ONE_SECRET: &str = "0xc4081e0c9f89346155ddb08f0bf91611";
-const SHA256_OF_ONE_SECRET: &str =
-    "0xcffc5dcbdadd7e87012032080d10cda0a807686f84bc2a2d72ab2ad4f1552626";
+const SHA256_OF_ONE_SECRET: &str = "0xcffc5dcbdadd7e87012032080d10cda0a807686f84bc2a2d72ab2ad4f1552626";
 
 #[test]
 fn binary_values() {
@@ -69,11 +53,7 @@ fn binary_values() {
     }
     assert_eq!(binary(&hex(&[7; MAX_BINARY])), Some(vec![7; MAX_BINARY]));
     assert_eq!(binary(&hex(&[7; MAX_BINARY + 1])), None);
-    assert_eq!(
-        binary(&format!("0b{}", "AAAA".repeat(342))),
-        None,
-        "1026 bytes"
-    );
+    assert_eq!(binary(&format!("0b{}", "AAAA".repeat(342))), None, "1026 bytes");
     assert_eq!(binary(&format!("0b{}", "A".repeat(8000))), None);
 }
 
@@ -108,22 +88,11 @@ fn bad_challenges() {
 #[test]
 fn mutual_proofs() {
     let challenge = text(&[("CHAP_A", "5"), ("CHAP_I", "1"), ("CHAP_C", "0b3q2+7w==")]);
-    let (sent, expected) = answer(
-        &mutual(),
-        &[Algorithm::Md5],
-        &OWN,
-        &Keys::parse(&challenge).unwrap(),
-    )
-    .unwrap();
+    let (sent, expected) = answer(&mutual(), &[Algorithm::Md5], &OWN, &Keys::parse(&challenge).unwrap()).unwrap();
     let expected = expected.unwrap();
     let keys: Vec<_> = sent.iter().map(|(key, _)| *key).collect();
     assert_eq!(keys, ["CHAP_N", "CHAP_R", "CHAP_I", "CHAP_C"]);
-    let right = hex(&respond(
-        Algorithm::Md5,
-        9,
-        b"target-secret",
-        &OWN.challenge,
-    ));
+    let right = hex(&respond(Algorithm::Md5, 9, b"target-secret", &OWN.challenge));
     let mirror = hex(&respond(Algorithm::Md5, 9, b"node-secret", &OWN.challenge));
     for (pairs, want) in [
         (&[("CHAP_N", "target"), ("CHAP_R", right.as_str())][..], Ok(())),
@@ -158,10 +127,7 @@ fn mutual_proofs() {
 #[test]
 fn secrets_are_not_shown() {
     let shown = format!("{:?} {OWN:?}", mutual());
-    assert!(
-        !shown.contains("secret\"") && !shown.contains("-secret"),
-        "{shown}"
-    );
+    assert!(!shown.contains("secret\"") && !shown.contains("-secret"), "{shown}");
 }
 
 #[test]

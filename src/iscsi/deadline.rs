@@ -15,17 +15,12 @@ pub struct Deadline {
 impl Deadline {
     /// `limit` from now on.
     pub fn after(limit: Duration) -> Self {
-        Self {
-            started: Instant::now(),
-            limit,
-        }
+        Self { started: Instant::now(), limit }
     }
 
     /// What is left; `None` when nothing is.
     pub fn remaining(&self) -> Option<Duration> {
-        self.limit
-            .checked_sub(self.started.elapsed())
-            .filter(|left| *left >= SHORTEST)
+        self.limit.checked_sub(self.started.elapsed()).filter(|left| *left >= SHORTEST)
     }
 
     /// The whole limit: for the message that it is over.
@@ -41,8 +36,6 @@ mod tests {
     #[test]
     fn ends() {
         assert_eq!(Deadline::after(Duration::ZERO).remaining(), None);
-        assert!(Deadline::after(Duration::from_secs(9))
-            .remaining()
-            .is_some());
+        assert!(Deadline::after(Duration::from_secs(9)).remaining().is_some());
     }
 }

@@ -119,13 +119,7 @@ pub struct SendTargets {
 impl SendTargets {
     /// After the login with this outcome; `tag` is the initiator task tag to use.
     pub const fn new(login: &Negotiated, tag: u32) -> Self {
-        Self {
-            tag,
-            cmd_sn: login.cmd_sn,
-            exp_stat_sn: login.exp_stat_sn,
-            rounds: 0,
-            joined: Joined::new(MAX_TEXT),
-        }
+        Self { tag, cmd_sn: login.cmd_sn, exp_stat_sn: login.exp_stat_sn, rounds: 0, joined: Joined::new(MAX_TEXT) }
     }
 
     /// The question.
@@ -145,19 +139,9 @@ impl SendTargets {
             return Err(DiscoveryError::Endless);
         }
         match pdu.body {
-            Body::TextResponse {
-                last,
-                more,
-                lun,
-                target_tag,
-                stat_sn,
-                ..
-            } => {
+            Body::TextResponse { last, more, lun, target_tag, stat_sn, .. } => {
                 if pdu.tag != self.tag {
-                    return Err(DiscoveryError::ForeignTag {
-                        got: pdu.tag,
-                        want: self.tag,
-                    });
+                    return Err(DiscoveryError::ForeignTag { got: pdu.tag, want: self.tag });
                 }
                 self.exp_stat_sn = stat_sn.wrapping_add(1);
                 self.joined.push(&pdu.data)?;
@@ -170,23 +154,14 @@ impl SendTargets {
                 Ok(Action::Send(self.request(target_tag, lun, Vec::new())))
             }
             // The target asks whether we are alive; an answer keeps the number of our question.
-            Body::NopIn {
-                lun, target_tag, ..
-            } if pdu.tag == NO_TAG && target_tag != NO_TAG => Ok(Action::Send(Pdu {
+            Body::NopIn { lun, target_tag, .. } if pdu.tag == NO_TAG && target_tag != NO_TAG => Ok(Action::Send(Pdu {
                 tag: NO_TAG,
-                body: Body::NopOut {
-                    lun,
-                    target_tag,
-                    cmd_sn: self.cmd_sn,
-                    exp_stat_sn: self.exp_stat_sn,
-                },
+                body: Body::NopOut { lun, target_tag, cmd_sn: self.cmd_sn, exp_stat_sn: self.exp_stat_sn },
                 data: pdu.data.clone(),
             })),
             Body::Reject { reason, .. } => Err(DiscoveryError::Rejected { reason }),
             Body::Async { event, .. } => Err(DiscoveryError::Ended { event }),
-            _ => Err(DiscoveryError::Unexpected {
-                got: pdu.body.kind(),
-            }),
+            _ => Err(DiscoveryError::Unexpected { got: pdu.body.kind() }),
         }
     }
 
@@ -194,12 +169,7 @@ impl SendTargets {
     pub const fn logout(&self) -> Pdu {
         Pdu {
             tag: self.tag,
-            body: Body::LogoutRequest {
-                reason: 0,
-                cid: 0,
-                cmd_sn: self.cmd_sn,
-                exp_stat_sn: self.exp_stat_sn,
-            },
+            body: Body::LogoutRequest { reason: 0, cid: 0, cmd_sn: self.cmd_sn, exp_stat_sn: self.exp_stat_sn },
             data: Vec::new(),
         }
     }
@@ -248,9 +218,7 @@ pub fn parse(text: &[u8]) -> Result<Found, DiscoveryError> {
                 };
             }
             ("TargetAddress", value) if !named => {
-                return Err(DiscoveryError::Homeless {
-                    got: shown(value.as_bytes()),
-                });
+                return Err(DiscoveryError::Homeless { got: shown(value.as_bytes()) });
             }
             ("TargetAddress", value) => {
                 let Some(target) = current.and_then(|index| found.targets.get_mut(index)) else {
@@ -258,9 +226,7 @@ pub fn parse(text: &[u8]) -> Result<Found, DiscoveryError> {
                 };
                 match value.parse::<TargetAddress>() {
                     Ok(_) if target.addresses.len() >= MAX_ADDRESSES => {
-                        return Err(DiscoveryError::TooManyAddresses {
-                            name: target.name.clone(),
-                        });
+                        return Err(DiscoveryError::TooManyAddresses { name: target.name.clone() });
                     }
                     Ok(address) => target.addresses.push(address),
                     Err(error) => {
@@ -282,10 +248,7 @@ fn add(targets: &mut Vec<Target>, name: Iqn) -> Result<usize, DiscoveryError> {
         return Err(DiscoveryError::TooManyTargets);
     }
     let index = targets.len();
-    targets.push(Target {
-        name,
-        addresses: Vec::new(),
-    });
+    targets.push(Target { name, addresses: Vec::new() });
     Ok(index)
 }
 
@@ -310,10 +273,7 @@ pub struct Listed {
 
 impl Listed {
     fn new<'a>(names: impl Iterator<Item = &'a Target>) -> Self {
-        let mut listed = Self {
-            names: Vec::new(),
-            total: 0,
-        };
+        let mut listed = Self { names: Vec::new(), total: 0 };
         for target in names {
             if listed.names.len() < MAX_LISTED {
                 listed.names.push(target.name.clone());
@@ -378,22 +338,13 @@ pub enum ChooseError {
 /// [`ChooseError`] if none or several match; it lists what there is.
 pub fn choose(targets: &[Target], ip: IpAddr) -> Result<&Target, ChooseError> {
     let ip = ip.to_canonical();
-    let mut matching = targets
-        .iter()
-        .filter(|target| borne_address(&target.name) == Some(ip));
+    let mut matching = targets.iter().filter(|target| borne_address(&target.name) == Some(ip));
     match (matching.next(), matching.next()) {
         (Some(target), None) => Ok(target),
-        (None, _) => Err(ChooseError::None {
-            ip,
-            offered: Listed::new(targets.iter()),
-        }),
+        (None, _) => Err(ChooseError::None { ip, offered: Listed::new(targets.iter()) }),
         (Some(_), Some(_)) => Err(ChooseError::Several {
             ip,
-            matching: Listed::new(
-                targets
-                    .iter()
-                    .filter(|target| borne_address(&target.name) == Some(ip)),
-            ),
+            matching: Listed::new(targets.iter().filter(|target| borne_address(&target.name) == Some(ip))),
         }),
     }
 }

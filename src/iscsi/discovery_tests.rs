@@ -41,26 +41,14 @@ fn addresses_that_names_bear() {
         (":1:2:3:4:5:6:7:8", Some("1:2:3:4:5:6:7:8")),
     ] {
         let name = format!("iqn.2026-01.org.example{ending}").parse().unwrap();
-        assert_eq!(
-            borne_address(&name).map(|ip| ip.to_string()),
-            want.map(str::to_owned),
-            "{ending}"
-        );
+        assert_eq!(borne_address(&name).map(|ip| ip.to_string()), want.map(str::to_owned), "{ending}");
     }
-    assert_eq!(
-        borne_address(&"eui.0102030405060708".parse().unwrap()),
-        None
-    );
+    assert_eq!(borne_address(&"eui.0102030405060708".parse().unwrap()), None);
 }
 
 #[test]
 fn the_choice_is_exact() {
-    let offered = targets(&[
-        ":10.13.20.10",
-        ":10.13.20.101",
-        ":x:fd00::2",
-        ":10.13.20.10.bak",
-    ]);
+    let offered = targets(&[":10.13.20.10", ":10.13.20.101", ":x:fd00::2", ":10.13.20.10.bak"]);
     for (ip, want) in [
         ("10.13.20.10", Ok("iqn.2026-01.org.example:10.13.20.10")),
         ("10.13.20.101", Ok("iqn.2026-01.org.example:10.13.20.101")),
@@ -86,9 +74,7 @@ fn the_choice_is_exact() {
     );
     let endings: Vec<String> = (0..100).map(|n| format!(":{n}")).collect();
     let many = targets(&endings.iter().map(String::as_str).collect::<Vec<_>>());
-    let error = choose(&many, "10.0.0.1".parse().unwrap())
-        .unwrap_err()
-        .to_string();
+    let error = choose(&many, "10.0.0.1".parse().unwrap()).unwrap_err().to_string();
     assert!(error.ends_with(":15 and 84 more"), "{error}");
 }
 
@@ -103,17 +89,7 @@ fn answers() {
     let listed: Vec<String> = found
         .targets
         .iter()
-        .map(|t| {
-            format!(
-                "{} {}",
-                t.name,
-                t.addresses
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            )
-        })
+        .map(|t| format!("{} {}", t.name, t.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")))
         .collect();
     assert_eq!(
         listed,
@@ -130,24 +106,13 @@ fn answers() {
 #[test]
 fn limits() {
     let names = |count: usize| -> Vec<u8> {
-        (0..count)
-            .flat_map(|n| format!("TargetName=iqn.2026-01.org.example:{n}\0").into_bytes())
-            .collect()
+        (0..count).flat_map(|n| format!("TargetName=iqn.2026-01.org.example:{n}\0").into_bytes()).collect()
     };
-    assert_eq!(
-        parse(&names(MAX_TARGETS)).unwrap().targets.len(),
-        MAX_TARGETS
-    );
-    assert_eq!(
-        parse(&names(MAX_TARGETS + 1)),
-        Err(DiscoveryError::TooManyTargets)
-    );
+    assert_eq!(parse(&names(MAX_TARGETS)).unwrap().targets.len(), MAX_TARGETS);
+    assert_eq!(parse(&names(MAX_TARGETS + 1)), Err(DiscoveryError::TooManyTargets));
     let mut text = names(1);
     text.extend(b"TargetAddress=10.0.0.1,1\0".repeat(MAX_ADDRESSES + 1));
-    assert!(matches!(
-        parse(&text),
-        Err(DiscoveryError::TooManyAddresses { .. })
-    ));
+    assert!(matches!(parse(&text), Err(DiscoveryError::TooManyAddresses { .. })));
     let bad = b"TargetName=x\0".repeat(1000);
     assert_eq!(parse(&bad).unwrap().ignored.len(), MAX_IGNORED);
 }
@@ -167,9 +132,7 @@ fn any_bytes_never_panic() {
         b"\xff",
     ];
     for _ in 0..20_000 {
-        let text: Vec<u8> = (0..random.below(20))
-            .flat_map(|_| words[random.below(words.len())].to_vec())
-            .collect();
+        let text: Vec<u8> = (0..random.below(20)).flat_map(|_| words[random.below(words.len())].to_vec()).collect();
         if let Ok(found) = parse(&text) {
             let _ = choose(&found.targets, "10.0.0.1".parse().unwrap());
         }

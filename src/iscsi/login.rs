@@ -58,12 +58,7 @@ pub struct Config {
 
 impl Config {
     /// A login without credentials and with the usual offers.
-    pub fn new(
-        initiator: InitiatorName,
-        purpose: Purpose,
-        isid: Isid,
-        challenge: OwnChallenge,
-    ) -> Self {
+    pub fn new(initiator: InitiatorName, purpose: Purpose, isid: Isid, challenge: OwnChallenge) -> Self {
         Self {
             initiator,
             purpose,
@@ -366,33 +361,17 @@ impl Login {
 
     /// All that must hold whatever the text says.
     fn check(&mut self, pdu: &Pdu) -> Result<Checked, LoginError> {
-        let Body::LoginResponse {
-            flags,
-            version_active,
-            tsih,
-            stat_sn,
-            status_class,
-            status_detail,
-            ..
-        } = pdu.body
+        let Body::LoginResponse { flags, version_active, tsih, stat_sn, status_class, status_detail, .. } = pdu.body
         else {
             return Err(match pdu.body {
                 Body::Reject { reason, .. } => LoginError::Rejected { reason },
-                _ => LoginError::Unexpected {
-                    got: pdu.body.kind(),
-                },
+                _ => LoginError::Unexpected { got: pdu.body.kind() },
             });
         };
         if pdu.tag != self.config.tag {
-            return Err(LoginError::ForeignTag {
-                got: pdu.tag,
-                want: self.config.tag,
-            });
+            return Err(LoginError::ForeignTag { got: pdu.tag, want: self.config.tag });
         }
-        let status = Status {
-            class: status_class,
-            detail: status_detail,
-        };
+        let status = Status { class: status_class, detail: status_detail };
         match status.class {
             0 => {}
             1 => return Ok(Checked::Moved(status)),
@@ -404,9 +383,7 @@ impl Login {
             }
         }
         if version_active != 0 {
-            return Err(LoginError::Version {
-                got: version_active,
-            });
+            return Err(LoginError::Version { got: version_active });
         }
         self.rounds = self.rounds.saturating_add(1);
         if self.rounds > MAX_ROUNDS {
@@ -414,19 +391,12 @@ impl Login {
         }
         let (current, next, name) = self.stages();
         if flags.current != current {
-            return Err(LoginError::Stage {
-                got: format!("stage {:?}", flags.current),
-                want: name,
-            });
+            return Err(LoginError::Stage { got: format!("stage {:?}", flags.current), want: name });
         }
         if flags.transit && (flags.more || !self.sent_transit || flags.next != next) {
             return Err(LoginError::Stage {
                 got: format!("T=1 to {:?}, C={}", flags.next, u8::from(flags.more)),
-                want: if self.sent_transit {
-                    "T=1 to the next stage only, without C"
-                } else {
-                    "T=0"
-                },
+                want: if self.sent_transit { "T=1 to the next stage only, without C" } else { "T=0" },
             });
         }
         self.exp_stat_sn = stat_sn.wrapping_add(1);
@@ -435,11 +405,7 @@ impl Login {
 
     const fn stages(&self) -> (Stage, Stage, &'static str) {
         match self.state {
-            State::Operational => (
-                Stage::Operational,
-                Stage::FullFeature,
-                "the operational stage",
-            ),
+            State::Operational => (Stage::Operational, Stage::FullFeature, "the operational stage"),
             _ => (Stage::Security, Stage::Operational, "the security stage"),
         }
     }
@@ -447,18 +413,13 @@ impl Login {
     const fn methods(&self) -> &'static str {
         match &self.config.credentials {
             // Who wants a proof of the target cannot go without one.
-            Some(Credentials {
-                target: Some(_), ..
-            }) => "CHAP",
+            Some(Credentials { target: Some(_), .. }) => "CHAP",
             _ => "CHAP,None",
         }
     }
 
     fn offer(&mut self) -> Vec<(&'static str, String)> {
-        let pairs = negotiation::offered(
-            &self.config.offer,
-            self.config.purpose == Purpose::Discovery,
-        );
+        let pairs = negotiation::offered(&self.config.offer, self.config.purpose == Purpose::Discovery);
         self.asked = pairs.iter().map(|(key, _)| *key).collect();
         pairs
     }
@@ -470,18 +431,17 @@ impl Login {
             match key {
                 "TargetPortalGroupTag" => {
                     self.group = Some(
-                        negotiation::parse_number(value)
-                            .and_then(|number| u16::try_from(number).ok())
-                            .ok_or_else(|| NegotiationError::Value {
+                        negotiation::parse_number(value).and_then(|number| u16::try_from(number).ok()).ok_or_else(
+                            || NegotiationError::Value {
                                 key: "TargetPortalGroupTag",
                                 got: shown(value.as_bytes()),
                                 expected: "a number from 0 to 65535",
-                            })?,
+                            },
+                        )?,
                     );
                 }
                 "TargetAlias" => self.alias = Some(value.chars().take(MAX_ALIAS).collect()),
-                "TargetAddress" | "AuthMethod" | "CHAP_A" | "CHAP_I" | "CHAP_C" | "CHAP_N"
-                | "CHAP_R" => {}
+                "TargetAddress" | "AuthMethod" | "CHAP_A" | "CHAP_I" | "CHAP_C" | "CHAP_N" | "CHAP_R" => {}
                 _ => {
                     let reply = self.parameters.take(&self.config.offer, key, value)?;
                     let answered = self.asked.iter().position(|asked| *asked == key);
@@ -498,11 +458,7 @@ impl Login {
         Ok(replies)
     }
 
-    fn take_method(
-        &mut self,
-        keys: &Keys<'_>,
-        mut replies: Vec<(&str, String)>,
-    ) -> Result<Action, LoginError> {
+    fn take_method(&mut self, keys: &Keys<'_>, mut replies: Vec<(&str, String)>) -> Result<Action, LoginError> {
         let wants_proof = self.methods() == "CHAP";
         match keys.get("AuthMethod") {
             Some("CHAP") => {
@@ -515,28 +471,16 @@ impl Login {
                 self.state = State::Leaving;
                 self.send(&replies, true)
             }
-            Some(got) => Err(LoginError::AuthMethod {
-                got: shown(got.as_bytes()),
-                want: self.methods(),
-            }),
+            Some(got) => Err(LoginError::AuthMethod { got: shown(got.as_bytes()), want: self.methods() }),
             None => Err(ChapError::Missing { key: "AuthMethod" }.into()),
         }
     }
 
-    fn take_challenge(
-        &mut self,
-        keys: &Keys<'_>,
-        replies: Vec<(&str, String)>,
-    ) -> Result<Action, LoginError> {
+    fn take_challenge(&mut self, keys: &Keys<'_>, replies: Vec<(&str, String)>) -> Result<Action, LoginError> {
         let Some(credentials) = &self.config.credentials else {
             return Err(LoginError::Over);
         };
-        let (mut pairs, expected) = chap::answer(
-            credentials,
-            &self.config.algorithms,
-            &self.config.challenge,
-            keys,
-        )?;
+        let (mut pairs, expected) = chap::answer(credentials, &self.config.algorithms, &self.config.challenge, keys)?;
         self.state = State::Proof(expected);
         let mut all = replies;
         all.append(&mut pairs);
@@ -578,24 +522,14 @@ impl Login {
             text::push(&mut data, key, value);
         }
         if data.len() > DEFAULT_MAX_DATA {
-            return Err(PduError::TooLong {
-                opcode: 0x03,
-                got: data.len(),
-                limit: DEFAULT_MAX_DATA,
-            }
-            .into());
+            return Err(PduError::TooLong { opcode: 0x03, got: data.len(), limit: DEFAULT_MAX_DATA }.into());
         }
         self.sent_transit = transit;
         let (current, next, _) = self.stages();
         Ok(Pdu {
             tag: self.config.tag,
             body: Body::LoginRequest {
-                flags: LoginFlags {
-                    transit,
-                    more: false,
-                    current,
-                    next,
-                },
+                flags: LoginFlags { transit, more: false, current, next },
                 isid: self.config.isid,
                 tsih: 0,
                 cid: 0,
@@ -620,10 +554,7 @@ fn take_proof(expected: Option<Expected>, keys: &Keys<'_>) -> Result<Option<Expe
     let Some(expected) = expected else {
         return Ok(None);
     };
-    if !["CHAP_N", "CHAP_R", "CHAP_C"]
-        .iter()
-        .any(|key| keys.get(key).is_some())
-    {
+    if !["CHAP_N", "CHAP_R", "CHAP_C"].iter().any(|key| keys.get(key).is_some()) {
         return Ok(Some(expected));
     }
     chap::verify(&expected, keys)?;
@@ -640,14 +571,8 @@ fn redirect(status: Status, data: &[u8]) -> Result<Action, LoginError> {
         .parse::<TargetAddress>()
         .map_err(|error: PortalError| nowhere(error.to_string()))?;
     match status.detail {
-        1 => Ok(Action::Redirect {
-            address,
-            permanent: false,
-        }),
-        2 => Ok(Action::Redirect {
-            address,
-            permanent: true,
-        }),
+        1 => Ok(Action::Redirect { address, permanent: false }),
+        2 => Ok(Action::Redirect { address, permanent: true }),
         _ => Err(nowhere("0101 or 0102 was expected".to_owned())),
     }
 }

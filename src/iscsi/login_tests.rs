@@ -9,10 +9,7 @@ fn config() -> Config {
             "iqn.2026-01.org.example:node".parse().unwrap(),
             Purpose::Normal("iqn.2026-01.org.example:disk".parse().unwrap()),
             [0, 2, 0x3d, 0, 0, 9],
-            OwnChallenge {
-                id: 9,
-                challenge: *b"0123456789abcdef",
-            },
+            OwnChallenge { id: 9, challenge: *b"0123456789abcdef" },
         )
     }
 }
@@ -32,25 +29,12 @@ fn said(pdu: &Pdu) -> String {
 
 /// `flags`: `s` security, `o` operational, `T` transit, `C` continue.
 fn response(flags: &str, stat_sn: u32, text: &str) -> Pdu {
-    let current = if flags.contains('s') {
-        Stage::Security
-    } else {
-        Stage::Operational
-    };
-    let next = if current == Stage::Security {
-        Stage::Operational
-    } else {
-        Stage::FullFeature
-    };
+    let current = if flags.contains('s') { Stage::Security } else { Stage::Operational };
+    let next = if current == Stage::Security { Stage::Operational } else { Stage::FullFeature };
     Pdu {
         tag: 5,
         body: Body::LoginResponse {
-            flags: LoginFlags {
-                transit: flags.contains('T'),
-                more: flags.contains('C'),
-                current,
-                next,
-            },
+            flags: LoginFlags { transit: flags.contains('T'), more: flags.contains('C'), current, next },
             version_max: 0,
             version_active: 0,
             isid: [0; 6],
@@ -113,10 +97,7 @@ fn without_credentials() {
     );
     assert_eq!(
         login.receive(&response("oT", 0, "")),
-        Err(LoginError::Stage {
-            got: "stage Operational".into(),
-            want: "the security stage"
-        })
+        Err(LoginError::Stage { got: "stage Operational".into(), want: "the security stage" })
     );
 }
 
@@ -125,10 +106,7 @@ fn what_the_target_proposes_is_answered() {
     let mut login = Login::new(config());
     login.start().unwrap();
     assert_eq!(
-        next(
-            &mut login,
-            &response("o", 1, "ImmediateData=Yes|IFMarker=No|OFMarkInt=1~2|X-a=b|")
-        ),
+        next(&mut login, &response("o", 1, "ImmediateData=Yes|IFMarker=No|OFMarkInt=1~2|X-a=b|")),
         "Operational T IFMarker=No|OFMarkInt=Reject|X-a=NotUnderstood|"
     );
     done(&mut login, &response("oT", 2, "InitialR2T=Yes|"));
@@ -136,123 +114,59 @@ fn what_the_target_proposes_is_answered() {
 
 #[test]
 fn chap_and_an_answer_in_pieces() {
-    let credentials = Credentials {
-        own: Account {
-            name: "node".into(),
-            secret: Secret::new("secret"),
-        },
-        target: None,
-    };
-    let mut login = Login::new(Config {
-        credentials: Some(credentials),
-        ..config()
-    });
+    let credentials = Credentials { own: Account { name: "node".into(), secret: Secret::new("secret") }, target: None };
+    let mut login = Login::new(Config { credentials: Some(credentials), ..config() });
     assert_eq!(
         said(&login.start().unwrap()),
         "Security InitiatorName=iqn.2026-01.org.example:node|SessionType=Normal|TargetName=iqn.2026-01.org.example:disk|AuthMethod=CHAP,None|"
     );
-    assert_eq!(
-        next(&mut login, &response("s", 1, "AuthMethod=CHAP|")),
-        "Security CHAP_A=5|"
-    );
-    assert_eq!(
-        next(&mut login, &response("sC", 2, "CHAP_A=5|CHAP_I=1|CHA")),
-        "Security "
-    );
+    assert_eq!(next(&mut login, &response("s", 1, "AuthMethod=CHAP|")), "Security CHAP_A=5|");
+    assert_eq!(next(&mut login, &response("sC", 2, "CHAP_A=5|CHAP_I=1|CHA")), "Security ");
     // md5(01 "secret" 00 01 02), as md5sum has it in chap_tests.rs.
     assert_eq!(
         next(&mut login, &response("s", 3, "P_C=0x000102|")),
-        format!(
-            "Security T CHAP_N=node|CHAP_R={}|",
-            crate::iscsi::chap::tests::MD5_OF_ONE_SECRET
-        )
+        format!("Security T CHAP_N=node|CHAP_R={}|", crate::iscsi::chap::tests::MD5_OF_ONE_SECRET)
     );
-    assert_eq!(
-        next(&mut login, &response("sT", 4, "")),
-        format!("Operational T {OFFER}")
-    );
+    assert_eq!(next(&mut login, &response("sT", 4, "")), format!("Operational T {OFFER}"));
     let end = done(&mut login, &response("oT", 5, ""));
-    assert_eq!(
-        (end.authenticated, end.exp_stat_sn),
-        (Authenticated::Node, 6)
-    );
+    assert_eq!((end.authenticated, end.exp_stat_sn), (Authenticated::Node, 6));
 }
 
 #[test]
 fn credentials_that_nobody_wants() {
-    let account = |name: &str| Account {
-        name: name.into(),
-        secret: Secret::new(name),
-    };
-    let mut login = Login::new(Config {
-        credentials: Some(Credentials {
-            own: account("node"),
-            target: None,
-        }),
-        ..config()
-    });
+    let account = |name: &str| Account { name: name.into(), secret: Secret::new(name) };
+    let mut login =
+        Login::new(Config { credentials: Some(Credentials { own: account("node"), target: None }), ..config() });
     login.start().unwrap();
-    assert_eq!(
-        next(&mut login, &response("s", 1, "AuthMethod=None|")),
-        "Security T "
-    );
-    assert_eq!(
-        next(&mut login, &response("sT", 2, "")),
-        format!("Operational T {OFFER}")
-    );
-    assert_eq!(
-        done(&mut login, &response("oT", 3, "")).authenticated,
-        Authenticated::No
-    );
+    assert_eq!(next(&mut login, &response("s", 1, "AuthMethod=None|")), "Security T ");
+    assert_eq!(next(&mut login, &response("sT", 2, "")), format!("Operational T {OFFER}"));
+    assert_eq!(done(&mut login, &response("oT", 3, "")).authenticated, Authenticated::No);
 }
 
 #[test]
 fn a_digest_is_demanded() {
-    let offer = Offer {
-        header_digest: Digest::Crc32c,
-        ..Offer::default()
-    };
+    let offer = Offer { header_digest: Digest::Crc32c, ..Offer::default() };
     let mut login = Login::new(Config { offer, ..config() });
     assert!(said(&login.start().unwrap()).contains("HeaderDigest=CRC32C|DataDigest=None|"));
     let error = login.receive(&response("oT", 1, "")).unwrap_err();
-    assert_eq!(
-        error,
-        NegotiationError::Digest {
-            key: "HeaderDigest"
-        }
-        .into()
-    );
+    assert_eq!(error, NegotiationError::Digest { key: "HeaderDigest" }.into());
     assert_eq!(error.retry(), Retry::Never);
 }
 
 #[test]
 fn a_discovery_offers_what_matters_there() {
-    let mut login = Login::new(Config {
-        purpose: Purpose::Discovery,
-        ..config()
-    });
+    let mut login = Login::new(Config { purpose: Purpose::Discovery, ..config() });
     let said = said(&login.start().unwrap());
     assert!(
-        said.contains("SessionType=Discovery|")
-            && !said.contains("TargetName")
-            && !said.contains("MaxBurst"),
+        said.contains("SessionType=Discovery|") && !said.contains("TargetName") && !said.contains("MaxBurst"),
         "{said}"
     );
 }
 
 #[test]
 fn secrets_are_in_no_debug_output() {
-    let account = Account {
-        name: "node".into(),
-        secret: Secret::new("hunter2"),
-    };
-    let login = Login::new(Config {
-        credentials: Some(Credentials {
-            own: account,
-            target: None,
-        }),
-        ..config()
-    });
+    let account = Account { name: "node".into(), secret: Secret::new("hunter2") };
+    let login = Login::new(Config { credentials: Some(Credentials { own: account, target: None }), ..config() });
     assert!(!format!("{login:?}").contains("hunter2"));
     // Nor as a list of its bytes.
     assert!(!format!("{login:?}").contains("104, 117"));

@@ -25,9 +25,7 @@ pub enum NameError {
         got: usize,
     },
     /// A character that RFC 3722 forbids.
-    #[error(
-        "{name:?}: {got:?} is not allowed in an iSCSI name; letters, digits, '-', '.' and ':' are (RFC 3722)"
-    )]
+    #[error("{name:?}: {got:?} is not allowed in an iSCSI name; letters, digits, '-', '.' and ':' are (RFC 3722)")]
     Character {
         /// The name.
         name: String,
@@ -47,9 +45,7 @@ pub enum NameError {
         name: String,
     },
     /// `iqn.` without a naming authority.
-    #[error(
-        "{name:?}: after the date a reversed domain name is expected, as in \"iqn.2026-01.org.example\""
-    )]
+    #[error("{name:?}: after the date a reversed domain name is expected, as in \"iqn.2026-01.org.example\"")]
     Authority {
         /// The name.
         name: String,
@@ -68,14 +64,10 @@ pub enum NameError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PortalError {
     /// Nothing there.
-    #[error(
-        "empty; an IP address is expected, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260"
-    )]
+    #[error("empty; an IP address is expected, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260")]
     Empty,
     /// A host name, where nothing resolves one.
-    #[error(
-        "{got:?} is a host name; an IP address is expected (a node resolves no names this early)"
-    )]
+    #[error("{got:?} is a host name; an IP address is expected (a node resolves no names this early)")]
     HostName {
         /// What was given.
         got: String,
@@ -93,9 +85,7 @@ pub enum PortalError {
         got: String,
     },
     /// An IPv6 address with a zone, as in `fe80::1%eth0`.
-    #[error(
-        "{got:?}: an address with a zone (%) cannot be a portal; use a global or unique local one"
-    )]
+    #[error("{got:?}: an address with a zone (%) cannot be a portal; use a global or unique local one")]
     Zone {
         /// What was given.
         got: String,
@@ -150,16 +140,10 @@ impl FromStr for Iqn {
         match text.split_once('.') {
             Some(("iqn", rest)) => check_iqn(rest, name)?,
             Some(("eui", digits)) if !is_hex(digits, &[16]) => {
-                return Err(NameError::Digits {
-                    name: name(),
-                    expected: "16 hexadecimal digits",
-                });
+                return Err(NameError::Digits { name: name(), expected: "16 hexadecimal digits" });
             }
             Some(("naa", digits)) if !is_hex(digits, &[16, 32]) => {
-                return Err(NameError::Digits {
-                    name: name(),
-                    expected: "16 or 32 hexadecimal digits",
-                });
+                return Err(NameError::Digits { name: name(), expected: "16 or 32 hexadecimal digits" });
             }
             Some(("eui" | "naa", _)) => {}
             _ => return Err(NameError::Kind { name: name() }),
@@ -185,9 +169,7 @@ fn check_iqn(rest: &str, name: impl Fn() -> String) -> Result<(), NameError> {
     };
     let month = match date.split_once('-') {
         Some((year, month))
-            if year.len() == 4
-                && month.len() == 2
-                && date.bytes().all(|b| b == b'-' || b.is_ascii_digit()) =>
+            if year.len() == 4 && month.len() == 2 && date.bytes().all(|b| b == b'-' || b.is_ascii_digit()) =>
         {
             month.parse::<u8>().ok()
         }
@@ -306,10 +288,7 @@ impl TargetAddress {
     /// [`PortalError::HostName`] if the target named itself by a domain name.
     pub fn portal(&self) -> Result<Portal, PortalError> {
         match &self.host {
-            Host::Ip(ip) => Ok(Portal {
-                ip: *ip,
-                port: self.port,
-            }),
+            Host::Ip(ip) => Ok(Portal { ip: *ip, port: self.port }),
             Host::Name(got) => Err(PortalError::HostName { got: got.clone() }),
         }
     }
@@ -321,9 +300,7 @@ impl FromStr for TargetAddress {
     fn from_str(text: &str) -> Result<Self, PortalError> {
         let (address, group) = match text.rsplit_once(',') {
             Some((address, group)) => {
-                let tag = number(group).ok_or_else(|| PortalError::Group {
-                    got: shown(group.as_bytes()),
-                })?;
+                let tag = number(group).ok_or_else(|| PortalError::Group { got: shown(group.as_bytes()) })?;
                 (address, Some(tag))
             }
             None => (text, None),
@@ -348,9 +325,7 @@ impl fmt::Display for TargetAddress {
 
 /// `str::parse` would take a sign.
 fn number(text: &str) -> Option<u16> {
-    (text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| text.parse().ok())
-        .flatten()
+    (text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
 fn split_host_port(text: &str) -> Result<(Host, u16), PortalError> {
@@ -362,22 +337,16 @@ fn split_host_port(text: &str) -> Result<(Host, u16), PortalError> {
         return Err(PortalError::Zone { got: got() });
     }
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest
-            .split_once(']')
-            .ok_or_else(|| PortalError::Brackets { got: got() })?;
+        let (host, rest) = rest.split_once(']').ok_or_else(|| PortalError::Brackets { got: got() })?;
         let port = match rest.strip_prefix(':') {
             Some(port) => Some(port),
             None if rest.is_empty() => None,
             None => return Err(PortalError::Brackets { got: got() }),
         };
-        let ip = host
-            .parse::<Ipv6Addr>()
-            .map_err(|_| PortalError::Address { got: got() })?;
+        let ip = host.parse::<Ipv6Addr>().map_err(|_| PortalError::Address { got: got() })?;
         (Host::Ip(ip.into()), port)
     } else if text.bytes().filter(|b| *b == b':').count() > 1 {
-        let ip = text
-            .parse::<Ipv6Addr>()
-            .map_err(|_| PortalError::Address { got: got() })?;
+        let ip = text.parse::<Ipv6Addr>().map_err(|_| PortalError::Address { got: got() })?;
         (Host::Ip(ip.into()), None)
     } else {
         let (host, port) = match text.split_once(':') {
@@ -388,13 +357,9 @@ fn split_host_port(text: &str) -> Result<(Host, u16), PortalError> {
     };
     let port = match port {
         None => DEFAULT_PORT,
-        Some(digits) => {
-            number(digits)
-                .filter(|port| *port != 0)
-                .ok_or_else(|| PortalError::Port {
-                    got: shown(digits.as_bytes()),
-                })?
-        }
+        Some(digits) => number(digits)
+            .filter(|port| *port != 0)
+            .ok_or_else(|| PortalError::Port { got: shown(digits.as_bytes()) })?,
     };
     Ok((host, port))
 }
@@ -405,12 +370,8 @@ fn host_v4_or_name(host: &str) -> Result<Host, PortalError> {
     }
     let got = || shown(host.as_bytes());
     let is_name = host.len() <= MAX_HOST
-        && host
-            .split('.')
-            .all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-'))
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        && host.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-'))
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
         && host.bytes().any(|b| b.is_ascii_alphabetic());
     if is_name {
         Ok(Host::Name(host.to_owned()))

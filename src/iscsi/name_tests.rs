@@ -15,15 +15,8 @@ fn good_names() {
         "naa.62004567BA64678D0123456789ABCDEF",
         long.as_str(),
     ] {
-        assert_eq!(
-            text.parse::<Iqn>().map(|n| n.to_string()),
-            Ok(text.to_owned()),
-            "{text}"
-        );
-        assert_eq!(
-            text.parse::<InitiatorName>().map(|n| n.to_string()),
-            Ok(text.to_owned())
-        );
+        assert_eq!(text.parse::<Iqn>().map(|n| n.to_string()), Ok(text.to_owned()), "{text}");
+        assert_eq!(text.parse::<InitiatorName>().map(|n| n.to_string()), Ok(text.to_owned()));
     }
 }
 
@@ -65,11 +58,7 @@ fn good_portals() {
         ("[fd00::14]:65535", "[fd00::14]:65535"),
         ("fd00::14:3261", "[fd00::14:3261]:3260"),
     ] {
-        assert_eq!(
-            text.parse::<Portal>().map(|p| p.to_string()),
-            Ok(want.to_owned()),
-            "{text}"
-        );
+        assert_eq!(text.parse::<Portal>().map(|p| p.to_string()), Ok(want.to_owned()), "{text}");
     }
 }
 
@@ -78,7 +67,10 @@ fn bad_portals() {
     for (text, want) in [
         ("", "empty; an IP address is expected, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260"),
         ("san", "\"san\" is a host name; an IP address is expected (a node resolves no names this early)"),
-        ("san.example:3260", "\"san.example\" is a host name; an IP address is expected (a node resolves no names this early)"),
+        (
+            "san.example:3260",
+            "\"san.example\" is a host name; an IP address is expected (a node resolves no names this early)",
+        ),
         ("10.13.20", "\"10.13.20\" is no IP address"),
         ("10.13.20.256", "\"10.13.20.256\" is no IP address"),
         ("010.13.20.14", "\"010.13.20.14\" is no IP address"),
@@ -91,7 +83,10 @@ fn bad_portals() {
         ("[fd00::14]3260", "\"[fd00::14]3260\": an IPv6 address with a port is written [address]:port"),
         ("[10.0.0.1]:3260", "\"[10.0.0.1]:3260\" is no IP address"),
         ("fd00:::14", "\"fd00:::14\" is no IP address"),
-        ("[fe80::1%eth0]:3260", "\"[fe80::1%eth0]:3260\": an address with a zone (%) cannot be a portal; use a global or unique local one"),
+        (
+            "[fe80::1%eth0]:3260",
+            "\"[fe80::1%eth0]:3260\": an address with a zone (%) cannot be a portal; use a global or unique local one",
+        ),
         ("10.13.20.14,10.13.20.15", "\"10.13.20.14,10.13.20.15\" is no IP address"),
         (" 10.13.20.14", "\" 10.13.20.14\" is no IP address"),
     ] {
@@ -120,12 +115,7 @@ fn target_addresses() {
         );
     }
     let named: TargetAddress = "san.example:3260,1".parse().unwrap();
-    assert_eq!(
-        named.portal(),
-        Err(PortalError::HostName {
-            got: "san.example".into()
-        })
-    );
+    assert_eq!(named.portal(), Err(PortalError::HostName { got: "san.example".into() }));
 }
 
 #[test]
@@ -136,11 +126,7 @@ fn any_bytes_never_panic() {
         let _ = text.parse::<Iqn>();
         let _ = text.parse::<Portal>();
         if let Ok(address) = text.parse::<TargetAddress>() {
-            assert_eq!(
-                address.to_string().parse::<TargetAddress>().as_ref(),
-                Ok(&address),
-                "{text}"
-            );
+            assert_eq!(address.to_string().parse::<TargetAddress>().as_ref(), Ok(&address), "{text}");
         }
     }
 }

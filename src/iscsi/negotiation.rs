@@ -156,29 +156,14 @@ impl Parameters {
     ///
     /// # Errors
     /// [`NegotiationError`] if the value breaks the RFC.
-    pub fn take(
-        &mut self,
-        offer: &Offer,
-        key: &str,
-        value: &str,
-    ) -> Result<Option<String>, NegotiationError> {
+    pub fn take(&mut self, offer: &Offer, key: &str, value: &str) -> Result<Option<String>, NegotiationError> {
         // No digest is agreed by a target that does not understand the key; `finish` looks.
         if matches!(value, "Irrelevant" | "NotUnderstood") {
             return Ok(None);
         }
         let text = match key {
-            "HeaderDigest" => digest(
-                "HeaderDigest",
-                value,
-                offer.header_digest,
-                &mut self.header_digest,
-            )?,
-            "DataDigest" => digest(
-                "DataDigest",
-                value,
-                offer.data_digest,
-                &mut self.data_digest,
-            )?,
+            "HeaderDigest" => digest("HeaderDigest", value, offer.header_digest, &mut self.header_digest)?,
+            "DataDigest" => digest("DataDigest", value, offer.data_digest, &mut self.data_digest)?,
             "ImmediateData" => {
                 self.immediate_data = boolean("ImmediateData", value)? && offer.immediate_data;
                 yes_no(self.immediate_data)
@@ -197,13 +182,11 @@ impl Parameters {
                 "Yes".to_owned()
             }
             "MaxBurstLength" => {
-                self.max_burst_length =
-                    number("MaxBurstLength", value, 512, MAX_24)?.min(offer.max_burst_length);
+                self.max_burst_length = number("MaxBurstLength", value, 512, MAX_24)?.min(offer.max_burst_length);
                 self.max_burst_length.to_string()
             }
             "FirstBurstLength" => {
-                self.first_burst_length =
-                    number("FirstBurstLength", value, 512, MAX_24)?.min(offer.first_burst_length);
+                self.first_burst_length = number("FirstBurstLength", value, 512, MAX_24)?.min(offer.first_burst_length);
                 self.first_burst_length.to_string()
             }
             "MaxOutstandingR2T" => {
@@ -220,13 +203,11 @@ impl Parameters {
                 "1".to_owned()
             }
             "DefaultTime2Wait" => {
-                self.time2wait =
-                    number("DefaultTime2Wait", value, 0, 3600)?.max(u32::from(offer.time2wait));
+                self.time2wait = number("DefaultTime2Wait", value, 0, 3600)?.max(u32::from(offer.time2wait));
                 self.time2wait.to_string()
             }
             "DefaultTime2Retain" => {
-                self.time2retain =
-                    number("DefaultTime2Retain", value, 0, 3600)?.min(u32::from(offer.time2retain));
+                self.time2retain = number("DefaultTime2Retain", value, 0, 3600)?.min(u32::from(offer.time2retain));
                 self.time2retain.to_string()
             }
             "MaxRecvDataSegmentLength" => {
@@ -304,40 +285,24 @@ fn bad(key: &'static str, value: &str, expected: &'static str) -> NegotiationErr
     if value == "Reject" {
         return NegotiationError::Rejected { key };
     }
-    NegotiationError::Value {
-        key,
-        got: shown(value.as_bytes()),
-        expected,
-    }
+    NegotiationError::Value { key, got: shown(value.as_bytes()), expected }
 }
 
 fn number(key: &'static str, value: &str, low: u32, high: u32) -> Result<u32, NegotiationError> {
-    parse_number(value)
-        .filter(|number| (low..=high).contains(number))
-        .ok_or_else(|| bad(key, value, NUMBERS))
+    parse_number(value).filter(|number| (low..=high).contains(number)).ok_or_else(|| bad(key, value, NUMBERS))
 }
 
 /// Decimal, or hexadecimal behind `0x` (RFC 7143 section 6.1).
 pub(super) fn parse_number(value: &str) -> Option<u32> {
-    match value
-        .strip_prefix("0x")
-        .or_else(|| value.strip_prefix("0X"))
-    {
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            u32::from_str_radix(digits, 16).ok()
-        }
+    match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_hexdigit()) => u32::from_str_radix(digits, 16).ok(),
         None if value.bytes().all(|b| b.is_ascii_digit()) => value.parse().ok(),
         _ => None,
     }
 }
 
 /// A target that answers chooses one; one that proposes lists what it can.
-fn digest(
-    key: &'static str,
-    value: &str,
-    offer: Digest,
-    result: &mut Digest,
-) -> Result<String, NegotiationError> {
+fn digest(key: &'static str, value: &str, offer: Digest, result: &mut Digest) -> Result<String, NegotiationError> {
     if value == "Reject" && offer == Digest::Crc32c {
         return Err(NegotiationError::Digest { key });
     }

@@ -3,12 +3,7 @@ use super::*;
 #[test]
 fn outcomes() {
     let offer = Offer::default();
-    let strict = Offer {
-        immediate_data: false,
-        initial_r2t: true,
-        header_digest: Digest::Crc32c,
-        ..offer
-    };
+    let strict = Offer { immediate_data: false, initial_r2t: true, header_digest: Digest::Crc32c, ..offer };
     for (offer, key, value, want) in [
         (offer, "ImmediateData", "Yes", Some("Yes")),
         (offer, "ImmediateData", "No", Some("No")),
@@ -36,21 +31,14 @@ fn outcomes() {
         (offer, "OFMarkInt", "2048~65535", Some("Reject")),
         (offer, "X-org.example.k", "1", Some("NotUnderstood")),
     ] {
-        assert_eq!(
-            Parameters::new(&offer).take(&offer, key, value),
-            Ok(want.map(str::to_owned)),
-            "{key}={value}"
-        );
+        assert_eq!(Parameters::new(&offer).take(&offer, key, value), Ok(want.map(str::to_owned)), "{key}={value}");
     }
 }
 
 #[test]
 fn bad_values() {
     let offer = Offer::default();
-    let strict = Offer {
-        header_digest: Digest::Crc32c,
-        ..offer
-    };
+    let strict = Offer { header_digest: Digest::Crc32c, ..offer };
     let numbers = "a number within the bounds of RFC 7143 section 13 was expected";
     for (offer, key, value, want) in [
         (offer, "ImmediateData", "yes", "the target answered ImmediateData=\"yes\"; Yes or No was expected".to_owned()),
@@ -58,12 +46,27 @@ fn bad_values() {
         (offer, "MaxBurstLength", "511", format!("the target answered MaxBurstLength=\"511\"; {numbers}")),
         (offer, "MaxBurstLength", "16777216", format!("the target answered MaxBurstLength=\"16777216\"; {numbers}")),
         (offer, "MaxBurstLength", "-1", format!("the target answered MaxBurstLength=\"-1\"; {numbers}")),
-        (offer, "MaxRecvDataSegmentLength", "0", format!("the target answered MaxRecvDataSegmentLength=\"0\"; {numbers}")),
+        (
+            offer,
+            "MaxRecvDataSegmentLength",
+            "0",
+            format!("the target answered MaxRecvDataSegmentLength=\"0\"; {numbers}"),
+        ),
         (offer, "ErrorRecoveryLevel", "3", format!("the target answered ErrorRecoveryLevel=\"3\"; {numbers}")),
         (offer, "MaxOutstandingR2T", "", format!("the target answered MaxOutstandingR2T=\"\"; {numbers}")),
         (offer, "HeaderDigest", "CRC32C", "the target answered HeaderDigest=\"CRC32C\"; None was expected".into()),
-        (strict, "HeaderDigest", "None", "the target does not grant HeaderDigest=CRC32C: allow it there, or do not demand it here".into()),
-        (strict, "HeaderDigest", "Reject", "the target does not grant HeaderDigest=CRC32C: allow it there, or do not demand it here".into()),
+        (
+            strict,
+            "HeaderDigest",
+            "None",
+            "the target does not grant HeaderDigest=CRC32C: allow it there, or do not demand it here".into(),
+        ),
+        (
+            strict,
+            "HeaderDigest",
+            "Reject",
+            "the target does not grant HeaderDigest=CRC32C: allow it there, or do not demand it here".into(),
+        ),
     ] {
         assert_eq!(
             Parameters::new(&offer).take(&offer, key, value).map_err(|e| e.to_string()),
@@ -77,22 +80,9 @@ fn bad_values() {
 fn silence_is_the_default_but_not_for_a_digest() {
     let offer = Offer::default();
     let silent = Parameters::new(&offer).finish(&offer).unwrap();
-    assert_eq!(
-        (
-            silent.max_send_data,
-            silent.initial_r2t,
-            silent.first_burst_length
-        ),
-        (8192, true, 65_536)
-    );
-    let strict = Offer {
-        data_digest: Digest::Crc32c,
-        ..offer
-    };
-    assert_eq!(
-        Parameters::new(&strict).finish(&strict),
-        Err(NegotiationError::Digest { key: "DataDigest" })
-    );
+    assert_eq!((silent.max_send_data, silent.initial_r2t, silent.first_burst_length), (8192, true, 65_536));
+    let strict = Offer { data_digest: Digest::Crc32c, ..offer };
+    assert_eq!(Parameters::new(&strict).finish(&strict), Err(NegotiationError::Digest { key: "DataDigest" }));
 }
 
 #[test]
@@ -100,20 +90,13 @@ fn the_first_burst_is_never_longer_than_the_burst() {
     let offer = Offer::default();
     let mut parameters = Parameters::new(&offer);
     parameters.take(&offer, "MaxBurstLength", "8192").unwrap();
-    parameters
-        .take(&offer, "FirstBurstLength", "65536")
-        .unwrap();
+    parameters.take(&offer, "FirstBurstLength", "65536").unwrap();
     assert_eq!(parameters.finish(&offer).unwrap().first_burst_length, 8192);
 }
 
 #[test]
 fn all_keys_are_offered() {
-    let keys = |discovery| {
-        offered(&Offer::default(), discovery)
-            .iter()
-            .map(|(key, _)| *key)
-            .collect::<Vec<_>>()
-    };
+    let keys = |discovery| offered(&Offer::default(), discovery).iter().map(|(key, _)| *key).collect::<Vec<_>>();
     assert_eq!(keys(false).len(), 14);
     assert_eq!(keys(true).len(), 6);
 }

@@ -149,30 +149,20 @@ impl Request<'_> {
             }
         };
         match self {
-            Self::CreateSession {
-                initial_cmd_sn,
-                cmds_max,
-                queue_depth,
-            } => {
+            Self::CreateSession { initial_cmd_sn, cmds_max, queue_depth } => {
                 put(&[*initial_cmd_sn]);
                 union.extend(cmds_max.to_ne_bytes());
                 union.extend(queue_depth.to_ne_bytes());
             }
             Self::DestroySession { sid } | Self::UnbindSession { sid } => put(&[*sid]),
-            Self::CreateConnection(c) | Self::DestroyConnection(c) | Self::Start(c) => {
-                put(&[c.sid, c.cid])
-            }
+            Self::CreateConnection(c) | Self::DestroyConnection(c) | Self::Start(c) => put(&[c.sid, c.cid]),
             Self::Bind { connection: c, fd } => {
                 put(&[c.sid, c.cid]);
                 union.extend(u64::from(*fd).to_ne_bytes());
                 // is_leading: sessions have one connection here.
                 union.extend(1_u32.to_ne_bytes());
             }
-            Self::SetParam {
-                connection: c,
-                param,
-                value,
-            } => {
+            Self::SetParam { connection: c, param, value } => {
                 data.extend_from_slice(value);
                 data.push(0);
                 put(&[c.sid, c.cid, param.number(), length(&data)?]);
@@ -320,24 +310,16 @@ pub enum NetlinkError {
 /// [`NetlinkError`].
 pub fn decode(datagram: &[u8]) -> Result<Vec<Event>, NetlinkError> {
     if datagram.len() > MAX_MESSAGE {
-        return Err(NetlinkError::TooLong {
-            got: datagram.len(),
-        });
+        return Err(NetlinkError::TooLong { got: datagram.len() });
     }
     let mut events = Vec::new();
     let mut rest = datagram;
     while !rest.is_empty() {
-        let short = |want| NetlinkError::Short {
-            got: rest.len(),
-            want,
-        };
+        let short = |want| NetlinkError::Short { got: rest.len(), want };
         let length = Reader::new(rest).ne32().ok_or_else(|| short(NLMSG))?;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length < NLMSG.saturating_add(UEVENT) {
-            return Err(NetlinkError::Short {
-                got: length,
-                want: NLMSG.saturating_add(UEVENT),
-            });
+            return Err(NetlinkError::Short { got: length, want: NLMSG.saturating_add(UEVENT) });
         }
         let message = rest.get(..length).ok_or_else(|| short(length))?;
         events.push(decode_one(message).ok_or_else(|| short(length))?);
@@ -345,9 +327,7 @@ pub fn decode(datagram: &[u8]) -> Result<Vec<Event>, NetlinkError> {
             return Err(NetlinkError::TooMany);
         }
         // Messages begin at multiples of four; the last one may lack the padding.
-        rest = rest
-            .get(length.saturating_add(padding(length))..)
-            .unwrap_or_default();
+        rest = rest.get(length.saturating_add(padding(length))..).unwrap_or_default();
     }
     Ok(events)
 }
@@ -363,23 +343,11 @@ fn decode_one(message: &[u8]) -> Option<Event> {
     reader.take(32)?; // the transport's handle and the request's union
     let (first, second, third) = (reader.ne32()?, reader.ne32()?, reader.ne32()?);
     reader.take(4)?;
-    let connection = Connection {
-        sid: first,
-        cid: second,
-    };
+    let connection = Connection { sid: first, cid: second };
     Some(match event {
-        101 => Event::Pdu {
-            connection,
-            bytes: reader.rest().to_vec(),
-        },
-        102 => Event::ConnectionError {
-            connection,
-            error: third,
-        },
-        IF_ERROR => Event::Failed {
-            event: asked,
-            errno: iferror.wrapping_neg(),
-        },
+        101 => Event::Pdu { connection, bytes: reader.rest().to_vec() },
+        102 => Event::ConnectionError { connection, error: third },
+        IF_ERROR => Event::Failed { event: asked, errno: iferror.wrapping_neg() },
         // Here, and only here, the host's number is the first.
         104 => Event::SessionDestroyed { sid: second },
         105 => Event::SessionUnbound { sid: first },
@@ -387,16 +355,9 @@ fn decode_one(message: &[u8]) -> Option<Event> {
         _ if asked != 0 && u32::from(asked) == event => {
             if iferror != 0 {
                 // Older kernels keep the type and set only the error.
-                return Some(Event::Failed {
-                    event: asked,
-                    errno: iferror.wrapping_neg(),
-                });
+                return Some(Event::Failed { event: asked, errno: iferror.wrapping_neg() });
             }
-            Event::Reply(Reply {
-                event: asked,
-                first,
-                second,
-            })
+            Event::Reply(Reply { event: asked, first, second })
         }
         _ => Event::Other { event },
     })

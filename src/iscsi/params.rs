@@ -187,11 +187,10 @@ pub fn all(facts: &Facts<'_>) -> Vec<(Param, Value)> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     let timeouts = &facts.timeouts;
     // Pings need both times; with one alone the kernel pings never.
-    let (ping_after, ping_answer) =
-        match (seconds(timeouts.ping_after), seconds(timeouts.ping_answer)) {
-            (0, _) | (_, 0) => (0, 0),
-            both => both,
-        };
+    let (ping_after, ping_answer) = match (seconds(timeouts.ping_after), seconds(timeouts.ping_answer)) {
+        (0, _) | (_, 0) => (0, 0),
+        both => both,
+    };
     let mut list: Vec<(Param, Value)> = [
         (Param::MaxRecvDlength, p.max_recv_data),
         (Param::MaxXmitDlength, p.max_send_data),
@@ -220,17 +219,11 @@ pub fn all(facts: &Facts<'_>) -> Vec<(Param, Value)> {
     .collect();
     let mut text = |param, value: &[u8]| list.push((param, Value(value.to_vec())));
     text(Param::TargetName, facts.target.as_str().as_bytes());
-    text(
-        Param::PersistentAddress,
-        facts.portal.ip.to_string().as_bytes(),
-    );
+    text(Param::PersistentAddress, facts.portal.ip.to_string().as_bytes());
     text(Param::IfaceName, b"default");
     text(Param::InitiatorName, facts.initiator.as_str().as_bytes());
     // Without a tag iscsid takes 1, as targets with a single group do.
-    text(
-        Param::Tpgt,
-        facts.negotiated.group.unwrap_or(1).to_string().as_bytes(),
-    );
+    text(Param::Tpgt, facts.negotiated.group.unwrap_or(1).to_string().as_bytes());
     if let Some(credentials) = facts.credentials {
         text(Param::Username, credentials.own.name.as_bytes());
         text(Param::Password, credentials.own.secret.reveal());
@@ -274,47 +267,26 @@ mod tests {
         };
         all(&facts)
             .iter()
-            .map(|(param, value)| {
-                format!(
-                    "{}={}",
-                    param.number(),
-                    String::from_utf8_lossy(value.as_bytes())
-                )
-            })
+            .map(|(param, value)| format!("{}={}", param.number(), String::from_utf8_lossy(value.as_bytes())))
             .collect()
     }
 
     #[test]
     fn all_parameters() {
-        let account = |name: &str| Account {
-            name: name.into(),
-            secret: Secret::new(format!("{name}-secret")),
-        };
-        let credentials = Credentials {
-            own: account("node"),
-            target: Some(account("target")),
-        };
+        let account = |name: &str| Account { name: name.into(), secret: Secret::new(format!("{name}-secret")) };
+        let credentials = Credentials { own: account("node"), target: Some(account("target")) };
         let want = "0=262144 1=65536 2=1 3=0 4=0 5=1 6=1 7=65536 8=262144 9=1 10=1 11=0 14=4294967295 19=120 26=1 27=15 28=30 \
                     35=30 31=5 30=5 18=3261 15=iqn.2026-01.org.example:disk 17=fd00::14 32=default \
                     34=iqn.2026-01.org.example:node 16=3";
         let with = format!("{want} 22=node 24=node-secret 23=target 25=target-secret");
         assert_eq!(shown(None, Timeouts::default()).join(" "), want);
-        assert_eq!(
-            shown(Some(&credentials), Timeouts::default()).join(" "),
-            with
-        );
+        assert_eq!(shown(Some(&credentials), Timeouts::default()).join(" "), with);
     }
 
     #[test]
     fn pings_need_both_times() {
-        let timeouts = Timeouts {
-            ping_after: Duration::ZERO,
-            ..Timeouts::default()
-        };
+        let timeouts = Timeouts { ping_after: Duration::ZERO, ..Timeouts::default() };
         let shown = shown(None, timeouts);
-        assert!(
-            shown.contains(&"30=0".into()) && shown.contains(&"31=0".into()),
-            "{shown:?}"
-        );
+        assert!(shown.contains(&"30=0".into()) && shown.contains(&"31=0".into()), "{shown:?}");
     }
 }

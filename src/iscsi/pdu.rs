@@ -136,14 +136,7 @@ pub type Isid = [u8; 6];
 #[allow(missing_docs)] // The fields carry the RFC's own names, section by section.
 pub enum Body {
     /// RFC 7143 section 11.12.
-    LoginRequest {
-        flags: LoginFlags,
-        isid: Isid,
-        tsih: u16,
-        cid: u16,
-        cmd_sn: u32,
-        exp_stat_sn: u32,
-    },
+    LoginRequest { flags: LoginFlags, isid: Isid, tsih: u16, cid: u16, cmd_sn: u32, exp_stat_sn: u32 },
     /// RFC 7143 section 11.13.
     LoginResponse {
         flags: LoginFlags,
@@ -178,43 +171,15 @@ pub enum Body {
         max_cmd_sn: u32,
     },
     /// RFC 7143 section 11.14; reason 0 closes the session.
-    LogoutRequest {
-        reason: u8,
-        cid: u16,
-        cmd_sn: u32,
-        exp_stat_sn: u32,
-    },
+    LogoutRequest { reason: u8, cid: u16, cmd_sn: u32, exp_stat_sn: u32 },
     /// RFC 7143 section 11.15; response 0 is success, the times are seconds.
-    LogoutResponse {
-        response: u8,
-        stat_sn: u32,
-        exp_cmd_sn: u32,
-        max_cmd_sn: u32,
-        time2wait: u16,
-        time2retain: u16,
-    },
+    LogoutResponse { response: u8, stat_sn: u32, exp_cmd_sn: u32, max_cmd_sn: u32, time2wait: u16, time2retain: u16 },
     /// RFC 7143 section 11.17; the rejected header is the data.
-    Reject {
-        reason: u8,
-        stat_sn: u32,
-        exp_cmd_sn: u32,
-        max_cmd_sn: u32,
-    },
+    Reject { reason: u8, stat_sn: u32, exp_cmd_sn: u32, max_cmd_sn: u32 },
     /// RFC 7143 section 11.18.
-    NopOut {
-        lun: [u8; 8],
-        target_tag: u32,
-        cmd_sn: u32,
-        exp_stat_sn: u32,
-    },
+    NopOut { lun: [u8; 8], target_tag: u32, cmd_sn: u32, exp_stat_sn: u32 },
     /// RFC 7143 section 11.19.
-    NopIn {
-        lun: [u8; 8],
-        target_tag: u32,
-        stat_sn: u32,
-        exp_cmd_sn: u32,
-        max_cmd_sn: u32,
-    },
+    NopIn { lun: [u8; 8], target_tag: u32, stat_sn: u32, exp_cmd_sn: u32, max_cmd_sn: u32 },
     /// RFC 7143 section 11.9.
     Async {
         lun: [u8; 8],
@@ -306,16 +271,11 @@ impl Pdu {
     /// [`PduError`].
     pub fn from_bytes(bytes: &[u8], limit: usize) -> Result<Self, PduError> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
-            return Err(PduError::Short {
-                got: bytes.len(),
-                want: HEADER,
-            });
+            return Err(PduError::Short { got: bytes.len(), want: HEADER });
         };
         let length = data_length(header, limit)?;
-        let data = rest.get(..length).ok_or(PduError::Short {
-            got: bytes.len(),
-            want: length.saturating_add(HEADER),
-        })?;
+        let data =
+            rest.get(..length).ok_or(PduError::Short { got: bytes.len(), want: length.saturating_add(HEADER) })?;
         Self::decode(header, data.to_vec())
     }
 
@@ -324,13 +284,8 @@ impl Pdu {
     /// # Errors
     /// [`PduError::Opcode`].
     pub fn decode(header: &[u8; HEADER], data: Vec<u8>) -> Result<Self, PduError> {
-        let (tag, fields) = read_fields(header).ok_or(PduError::Short {
-            got: HEADER,
-            want: HEADER,
-        })?;
-        let body = read_body(header, &fields).ok_or(PduError::Opcode {
-            opcode: fields.opcode & OPCODE_MASK,
-        })?;
+        let (tag, fields) = read_fields(header).ok_or(PduError::Short { got: HEADER, want: HEADER })?;
+        let body = read_body(header, &fields).ok_or(PduError::Opcode { opcode: fields.opcode & OPCODE_MASK })?;
         Ok(Self { tag, body, data })
     }
 
@@ -344,25 +299,14 @@ impl Pdu {
         let length = u32::try_from(self.data.len())
             .ok()
             .filter(|_| self.data.len() <= LIMIT)
-            .ok_or(PduError::TooLong {
-                opcode: fields.opcode,
-                got: self.data.len(),
-                limit: LIMIT,
-            })?;
+            .ok_or(PduError::TooLong { opcode: fields.opcode, got: self.data.len(), limit: LIMIT })?;
         let [_, a, b, c] = length.to_be_bytes();
         let pad = padding(self.data.len());
-        let mut bytes =
-            Vec::with_capacity(HEADER.saturating_add(self.data.len()).saturating_add(pad));
+        let mut bytes = Vec::with_capacity(HEADER.saturating_add(self.data.len()).saturating_add(pad));
         bytes.extend([fields.opcode, fields.flags, fields.byte2, fields.byte3]);
         bytes.extend([0, a, b, c]);
         bytes.extend(fields.wide);
-        for word in [
-            self.tag,
-            fields.word20,
-            fields.word24,
-            fields.word28,
-            fields.word32,
-        ] {
+        for word in [self.tag, fields.word20, fields.word24, fields.word28, fields.word32] {
             bytes.extend(word.to_be_bytes());
         }
         bytes.extend(fields.tail);
@@ -396,59 +340,21 @@ fn read_fields(header: &[u8; HEADER]) -> Option<(u32, Fields)> {
 fn read_body(header: &[u8; HEADER], f: &Fields) -> Option<Body> {
     let [i0, i1, i2, i3, i4, i5, t0, t1] = f.wide;
     let [c0, c1, _, _] = f.word20.to_be_bytes();
-    let (isid, tsih, cid) = (
-        [i0, i1, i2, i3, i4, i5],
-        u16::from_be_bytes([t0, t1]),
-        u16::from_be_bytes([c0, c1]),
-    );
-    let (lun, target_tag, last, more) = (
-        f.wide,
-        f.word20,
-        f.flags & FINAL != 0,
-        f.flags & CONTINUE != 0,
-    );
+    let (isid, tsih, cid) = ([i0, i1, i2, i3, i4, i5], u16::from_be_bytes([t0, t1]), u16::from_be_bytes([c0, c1]));
+    let (lun, target_tag, last, more) = (f.wide, f.word20, f.flags & FINAL != 0, f.flags & CONTINUE != 0);
     // Requests carry CmdSN and ExpStatSN where responses carry StatSN, ExpCmdSN and MaxCmdSN.
     let (cmd_sn, exp_stat_sn) = (f.word24, f.word28);
     let (stat_sn, exp_cmd_sn, max_cmd_sn) = (f.word24, f.word28, f.word32);
     let mut tail = Reader::new(header);
     tail.take(36)?;
     Some(match f.opcode & OPCODE_MASK {
-        0x00 => Body::NopOut {
-            lun,
-            target_tag,
-            cmd_sn,
-            exp_stat_sn,
-        },
-        0x03 => Body::LoginRequest {
-            flags: LoginFlags::from_byte(f.flags),
-            isid,
-            tsih,
-            cid,
-            cmd_sn,
-            exp_stat_sn,
-        },
-        0x04 => Body::TextRequest {
-            immediate: f.opcode & IMMEDIATE != 0,
-            last,
-            more,
-            lun,
-            target_tag,
-            cmd_sn,
-            exp_stat_sn,
-        },
-        0x06 => Body::LogoutRequest {
-            reason: f.flags & !FINAL,
-            cid,
-            cmd_sn,
-            exp_stat_sn,
-        },
-        0x20 => Body::NopIn {
-            lun,
-            target_tag,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        },
+        0x00 => Body::NopOut { lun, target_tag, cmd_sn, exp_stat_sn },
+        0x03 => Body::LoginRequest { flags: LoginFlags::from_byte(f.flags), isid, tsih, cid, cmd_sn, exp_stat_sn },
+        0x04 => {
+            Body::TextRequest { immediate: f.opcode & IMMEDIATE != 0, last, more, lun, target_tag, cmd_sn, exp_stat_sn }
+        }
+        0x06 => Body::LogoutRequest { reason: f.flags & !FINAL, cid, cmd_sn, exp_stat_sn },
+        0x20 => Body::NopIn { lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn },
         0x23 => Body::LoginResponse {
             flags: LoginFlags::from_byte(f.flags),
             version_max: f.byte2,
@@ -461,15 +367,7 @@ fn read_body(header: &[u8; HEADER], f: &Fields) -> Option<Body> {
             status_class: tail.u8()?,
             status_detail: tail.u8()?,
         },
-        0x24 => Body::TextResponse {
-            last,
-            more,
-            lun,
-            target_tag,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        },
+        0x24 => Body::TextResponse { last, more, lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn },
         0x26 => {
             tail.take(4)?;
             Body::LogoutResponse {
@@ -490,12 +388,7 @@ fn read_body(header: &[u8; HEADER], f: &Fields) -> Option<Body> {
             vendor_code: tail.u8()?,
             parameters: [tail.be16()?, tail.be16()?, tail.be16()?],
         },
-        0x3f => Body::Reject {
-            reason: f.byte2,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        },
+        0x3f => Body::Reject { reason: f.byte2, stat_sn, exp_cmd_sn, max_cmd_sn },
         _ => return None,
     })
 }
@@ -514,60 +407,29 @@ fn write_body(body: &Body) -> Fields {
         tail: [0; 12],
     };
     match *body {
-        Body::NopOut {
-            lun,
-            target_tag,
-            cmd_sn,
-            exp_stat_sn,
-        } => {
+        Body::NopOut { lun, target_tag, cmd_sn, exp_stat_sn } => {
             f.opcode = IMMEDIATE;
             (f.wide, f.word20, f.word24, f.word28) = (lun, target_tag, cmd_sn, exp_stat_sn);
         }
-        Body::LoginRequest {
-            flags,
-            isid,
-            tsih,
-            cid,
-            cmd_sn,
-            exp_stat_sn,
-        } => {
+        Body::LoginRequest { flags, isid, tsih, cid, cmd_sn, exp_stat_sn } => {
             f.opcode = 0x03 | IMMEDIATE;
             f.flags = flags.byte();
             f.wide = wide(isid, tsih);
             f.word20 = u32::from(cid) << 16;
             (f.word24, f.word28) = (cmd_sn, exp_stat_sn);
         }
-        Body::TextRequest {
-            immediate,
-            last,
-            more,
-            lun,
-            target_tag,
-            cmd_sn,
-            exp_stat_sn,
-        } => {
+        Body::TextRequest { immediate, last, more, lun, target_tag, cmd_sn, exp_stat_sn } => {
             f.opcode = 0x04 | flag(immediate, IMMEDIATE);
             f.flags = flag(last, FINAL) | flag(more, CONTINUE);
             (f.wide, f.word20, f.word24, f.word28) = (lun, target_tag, cmd_sn, exp_stat_sn);
         }
-        Body::LogoutRequest {
-            reason,
-            cid,
-            cmd_sn,
-            exp_stat_sn,
-        } => {
+        Body::LogoutRequest { reason, cid, cmd_sn, exp_stat_sn } => {
             f.opcode = 0x06 | IMMEDIATE;
             f.flags = FINAL | (reason & !FINAL);
             f.word20 = u32::from(cid) << 16;
             (f.word24, f.word28) = (cmd_sn, exp_stat_sn);
         }
-        Body::NopIn {
-            lun,
-            target_tag,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        } => {
+        Body::NopIn { lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn } => {
             f.opcode = 0x20;
             (f.wide, f.word20) = (lun, target_tag);
             (f.word24, f.word28, f.word32) = (stat_sn, exp_cmd_sn, max_cmd_sn);
@@ -591,53 +453,25 @@ fn write_body(body: &Body) -> Fields {
             (f.word24, f.word28, f.word32) = (stat_sn, exp_cmd_sn, max_cmd_sn);
             f.tail = [status_class, status_detail, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         }
-        Body::TextResponse {
-            last,
-            more,
-            lun,
-            target_tag,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        } => {
+        Body::TextResponse { last, more, lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn } => {
             f.opcode = 0x24;
             f.flags = flag(last, FINAL) | flag(more, CONTINUE);
             (f.wide, f.word20) = (lun, target_tag);
             (f.word24, f.word28, f.word32) = (stat_sn, exp_cmd_sn, max_cmd_sn);
         }
-        Body::LogoutResponse {
-            response,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-            time2wait,
-            time2retain,
-        } => {
+        Body::LogoutResponse { response, stat_sn, exp_cmd_sn, max_cmd_sn, time2wait, time2retain } => {
             f.opcode = 0x26;
             f.byte2 = response;
             (f.word24, f.word28, f.word32) = (stat_sn, exp_cmd_sn, max_cmd_sn);
             let ([w0, w1], [r0, r1]) = (time2wait.to_be_bytes(), time2retain.to_be_bytes());
             f.tail = [0, 0, 0, 0, w0, w1, r0, r1, 0, 0, 0, 0];
         }
-        Body::Reject {
-            reason,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        } => {
+        Body::Reject { reason, stat_sn, exp_cmd_sn, max_cmd_sn } => {
             f.opcode = 0x3f;
             f.byte2 = reason;
             (f.word24, f.word28, f.word32) = (stat_sn, exp_cmd_sn, max_cmd_sn);
         }
-        Body::Async {
-            lun,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-            event,
-            vendor_code,
-            parameters,
-        } => {
+        Body::Async { lun, stat_sn, exp_cmd_sn, max_cmd_sn, event, vendor_code, parameters } => {
             f.opcode = 0x32;
             f.wide = lun;
             (f.word24, f.word28, f.word32) = (stat_sn, exp_cmd_sn, max_cmd_sn);

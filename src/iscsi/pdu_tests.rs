@@ -2,29 +2,12 @@ use super::*;
 use crate::iscsi::testing::Random;
 
 fn every_kind() -> Vec<Body> {
-    let flags = LoginFlags {
-        transit: true,
-        more: false,
-        current: Stage::Operational,
-        next: Stage::FullFeature,
-    };
-    let (lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn) = (
-        [1, 2, 3, 4, 5, 6, 7, 8],
-        0x1122_3344,
-        0xa1a2_a3a4,
-        0xb1b2_b3b4,
-        0xc1c2_c3c4,
-    );
+    let flags = LoginFlags { transit: true, more: false, current: Stage::Operational, next: Stage::FullFeature };
+    let (lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn) =
+        ([1, 2, 3, 4, 5, 6, 7, 8], 0x1122_3344, 0xa1a2_a3a4, 0xb1b2_b3b4, 0xc1c2_c3c4);
     let (cmd_sn, exp_stat_sn) = (0xd1d2_d3d4, 0xe1e2_e3e4);
     vec![
-        Body::LoginRequest {
-            flags,
-            isid: [0, 2, 0x3d, 0, 0, 1],
-            tsih: 0x0708,
-            cid: 0x090a,
-            cmd_sn,
-            exp_stat_sn,
-        },
+        Body::LoginRequest { flags, isid: [0, 2, 0x3d, 0, 0, 1], tsih: 0x0708, cid: 0x090a, cmd_sn, exp_stat_sn },
         Body::LoginResponse {
             flags,
             version_max: 0,
@@ -37,66 +20,14 @@ fn every_kind() -> Vec<Body> {
             status_class: 2,
             status_detail: 1,
         },
-        Body::TextRequest {
-            immediate: true,
-            last: true,
-            more: false,
-            lun,
-            target_tag,
-            cmd_sn,
-            exp_stat_sn,
-        },
-        Body::TextResponse {
-            last: false,
-            more: true,
-            lun,
-            target_tag,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        },
-        Body::LogoutRequest {
-            reason: 1,
-            cid: 3,
-            cmd_sn,
-            exp_stat_sn,
-        },
-        Body::LogoutResponse {
-            response: 2,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-            time2wait: 0x0203,
-            time2retain: 0x0405,
-        },
-        Body::Reject {
-            reason: 4,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        },
-        Body::NopOut {
-            lun,
-            target_tag,
-            cmd_sn,
-            exp_stat_sn,
-        },
-        Body::NopIn {
-            lun,
-            target_tag,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-        },
-        Body::Async {
-            lun,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-            event: 1,
-            vendor_code: 2,
-            parameters: [3, 4, 5],
-        },
+        Body::TextRequest { immediate: true, last: true, more: false, lun, target_tag, cmd_sn, exp_stat_sn },
+        Body::TextResponse { last: false, more: true, lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn },
+        Body::LogoutRequest { reason: 1, cid: 3, cmd_sn, exp_stat_sn },
+        Body::LogoutResponse { response: 2, stat_sn, exp_cmd_sn, max_cmd_sn, time2wait: 0x0203, time2retain: 0x0405 },
+        Body::Reject { reason: 4, stat_sn, exp_cmd_sn, max_cmd_sn },
+        Body::NopOut { lun, target_tag, cmd_sn, exp_stat_sn },
+        Body::NopIn { lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn },
+        Body::Async { lun, stat_sn, exp_cmd_sn, max_cmd_sn, event: 1, vendor_code: 2, parameters: [3, 4, 5] },
     ]
 }
 
@@ -104,11 +35,7 @@ fn every_kind() -> Vec<Body> {
 fn every_kind_survives_the_wire() {
     for body in every_kind() {
         for data in [&b""[..], b"a", b"ab", b"abc", b"abcd", b"abcde"] {
-            let pdu = Pdu {
-                tag: 0x0a0b_0c0d,
-                body,
-                data: data.to_vec(),
-            };
+            let pdu = Pdu { tag: 0x0a0b_0c0d, body, data: data.to_vec() };
             let bytes = pdu.encode().unwrap();
             assert_eq!(bytes.len() % 4, 0, "{}", body.kind());
             assert_eq!(bytes.len(), HEADER + data.len().div_ceil(4) * 4);
@@ -144,30 +71,11 @@ fn bad_headers() {
     let mut header = [0; HEADER];
     header[0] = 0x23;
     header[7] = 9;
-    assert_eq!(
-        data_length(&header, 8),
-        Err(PduError::TooLong {
-            opcode: 0x23,
-            got: 9,
-            limit: 8
-        })
-    );
-    assert_eq!(
-        Pdu::from_bytes(&header, 9),
-        Err(PduError::Short { got: 48, want: 57 })
-    );
-    assert_eq!(
-        Pdu::from_bytes(&header[..47], 9),
-        Err(PduError::Short { got: 47, want: 48 })
-    );
+    assert_eq!(data_length(&header, 8), Err(PduError::TooLong { opcode: 0x23, got: 9, limit: 8 }));
+    assert_eq!(Pdu::from_bytes(&header, 9), Err(PduError::Short { got: 48, want: 57 }));
+    assert_eq!(Pdu::from_bytes(&header[..47], 9), Err(PduError::Short { got: 47, want: 48 }));
     header[4] = 1;
-    assert_eq!(
-        data_length(&header, 9),
-        Err(PduError::AdditionalHeader {
-            opcode: 0x23,
-            words: 1
-        })
-    );
+    assert_eq!(data_length(&header, 9), Err(PduError::AdditionalHeader { opcode: 0x23, words: 1 }));
     let http = *b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n\r\n";
     let header = http.first_chunk::<HEADER>().unwrap();
     assert_eq!(
@@ -176,10 +84,7 @@ fn bad_headers() {
     );
     assert_eq!(
         Pdu::decode(header, Vec::new()).map_err(|e| e.to_string()),
-        Err(
-            "a PDU with opcode 0x08; an iSCSI login, text, logout or housekeeping PDU was expected"
-                .into()
-        )
+        Err("a PDU with opcode 0x08; an iSCSI login, text, logout or housekeeping PDU was expected".into())
     );
 }
 

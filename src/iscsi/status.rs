@@ -91,10 +91,7 @@ mod tests {
         for (class, details) in [(2, 0..=0x0c), (3, 0..=3), (4, 0..=0)] {
             for detail in details {
                 let status = Status { class, detail };
-                let words = status.explain(
-                    "iqn.2026-01.org.example:node",
-                    Some("iqn.2026-01.org.example:disk"),
-                );
+                let words = status.explain("iqn.2026-01.org.example:node", Some("iqn.2026-01.org.example:disk"));
                 assert!(!known.contains(&words), "{status}: {words}");
                 known.push(words);
             }
@@ -104,26 +101,12 @@ mod tests {
     #[test]
     fn words_for_a_person() {
         let say = |class, detail| Status { class, detail }.explain("iqn.n", Some("iqn.t"));
+        assert_eq!(say(2, 2), "the target knows no initiator \"iqn.n\": add it to the ACL of target \"iqn.t\"");
         assert_eq!(
-            say(2, 2),
-            "the target knows no initiator \"iqn.n\": add it to the ACL of target \"iqn.t\""
-        );
-        assert_eq!(
-            Status {
-                class: 2,
-                detail: 2
-            }
-            .explain("iqn.n", None),
+            Status { class: 2, detail: 2 }.explain("iqn.n", None),
             "the target knows no initiator \"iqn.n\": add it to the ACL of the discovery"
         );
-        assert_eq!(
-            Status {
-                class: 2,
-                detail: 0x0b
-            }
-            .to_string(),
-            "020b"
-        );
+        assert_eq!(Status { class: 2, detail: 0x0b }.to_string(), "020b");
     }
 
     #[test]

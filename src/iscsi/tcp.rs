@@ -125,10 +125,7 @@ impl Carrier {
     /// # Errors
     /// [`TcpError::Connect`] and [`TcpError::ConnectTimeout`].
     pub fn connect(portal: Portal, deadline: Deadline) -> Result<Self, TcpError> {
-        let late = TcpError::ConnectTimeout {
-            portal,
-            after: deadline.limit(),
-        };
+        let late = TcpError::ConnectTimeout { portal, after: deadline.limit() };
         let Some(left) = deadline.remaining() else {
             return Err(late);
         };
@@ -139,11 +136,7 @@ impl Carrier {
         };
         // Requests are small and each waits for its answer.
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream: Some(stream),
-            deadline,
-            limit: DEFAULT_MAX_DATA,
-        })
+        Ok(Self { stream: Some(stream), deadline, limit: DEFAULT_MAX_DATA })
     }
 
     /// The node's own address toward the portal: what the kernel routed.
@@ -238,10 +231,7 @@ impl Carrier {
 
 /// The wait is over or was disturbed; the deadline decides.
 fn again(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// The other side is gone.
@@ -276,9 +266,7 @@ fn drive_login(carrier: &mut Carrier, config: Config) -> Result<Negotiated, TcpE
         match login.receive(&response)? {
             Action::Send(next) => request = next,
             Action::Done(negotiated) => return Ok(*negotiated),
-            Action::Redirect { address, permanent } => {
-                return Err(TcpError::Moved { address, permanent })
-            }
+            Action::Redirect { address, permanent } => return Err(TcpError::Moved { address, permanent }),
         }
     }
 }
@@ -293,11 +281,7 @@ pub fn discover(portal: Portal, config: Config, deadline: Deadline) -> Result<Fo
     let mut carrier = Carrier::connect(portal, deadline)?;
     let config = Config {
         purpose: login::Purpose::Discovery,
-        offer: Offer {
-            header_digest: Digest::None,
-            data_digest: Digest::None,
-            ..config.offer
-        },
+        offer: Offer { header_digest: Digest::None, data_digest: Digest::None, ..config.offer },
         ..config
     };
     let tag = config.tag.wrapping_add(1);

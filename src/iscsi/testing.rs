@@ -29,9 +29,7 @@ impl Random {
     /// At most `limit` bytes out of an alphabet that makes interesting cases likely.
     pub(crate) fn of(&mut self, alphabet: &[u8], limit: usize) -> Vec<u8> {
         let length = self.below(limit.saturating_add(1));
-        (0..length)
-            .map(|_| alphabet[self.below(alphabet.len())])
-            .collect()
+        (0..length).map(|_| alphabet[self.below(alphabet.len())]).collect()
     }
 
     /// The same as text.

@@ -33,7 +33,9 @@ pub enum TextError {
         got: String,
     },
     /// Not a key.
-    #[error("{got:?} is no key; a letter and then at most 62 letters, digits, '.', '-', '+', '@' or '_' were expected")]
+    #[error(
+        "{got:?} is no key; a letter and then at most 62 letters, digits, '.', '-', '+', '@' or '_' were expected"
+    )]
     Key {
         /// The key.
         got: String,
@@ -67,10 +69,7 @@ pub struct Joined {
 impl Joined {
     /// Nothing yet, and never more than `limit` bytes.
     pub const fn new(limit: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            limit,
-        }
+        Self { bytes: Vec::new(), limit }
     }
 
     /// Adds a PDU's data segment.
@@ -107,26 +106,19 @@ fn pair(bytes: &[u8]) -> Result<(&str, &str), TextError> {
     let (Some(key), Some(value)) = (halves.next(), halves.next()) else {
         return Err(TextError::NoValue { got: shown(bytes) });
     };
-    let key = std::str::from_utf8(key)
-        .ok()
-        .filter(|key| is_key(key))
-        .ok_or_else(|| TextError::Key { got: shown(key) })?;
+    let key =
+        std::str::from_utf8(key).ok().filter(|key| is_key(key)).ok_or_else(|| TextError::Key { got: shown(key) })?;
     let value = std::str::from_utf8(value)
         .ok()
         .filter(|value| value.len() <= MAX_VALUE)
-        .ok_or_else(|| TextError::Value {
-            key: key.to_owned(),
-            got: value.len(),
-        })?;
+        .ok_or_else(|| TextError::Value { key: key.to_owned(), got: value.len() })?;
     Ok((key, value))
 }
 
 fn is_key(key: &str) -> bool {
     key.len() <= MAX_KEY
         && key.starts_with(|c: char| c.is_ascii_alphabetic())
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'@' | b'_'))
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'@' | b'_'))
 }
 
 /// The pairs of one answer, each key once.
@@ -143,9 +135,7 @@ impl<'a> Keys<'a> {
         for pair in pairs(text) {
             let (key, value) = pair?;
             if keys.iter().any(|(known, _)| *known == key) {
-                return Err(TextError::Duplicate {
-                    key: key.to_owned(),
-                });
+                return Err(TextError::Duplicate { key: key.to_owned() });
             }
             if keys.len() >= MAX_KEYS {
                 return Err(TextError::TooMany);
@@ -157,10 +147,7 @@ impl<'a> Keys<'a> {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.0
-            .iter()
-            .find(|(known, _)| *known == key)
-            .map(|(_, value)| *value)
+        self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
     }
 
     /// All pairs in their order.
@@ -187,10 +174,7 @@ mod tests {
             (b"\0\0\0", vec![]),
             (b"A=\0", vec![("A", "")]),
             (b"A=b=c\0\0", vec![("A", "b=c")]),
-            (
-                b"TargetName=iqn.x\0X-org.example.k=1\0",
-                vec![("TargetName", "iqn.x"), ("X-org.example.k", "1")],
-            ),
+            (b"TargetName=iqn.x\0X-org.example.k=1\0", vec![("TargetName", "iqn.x"), ("X-org.example.k", "1")]),
         ] {
             assert_eq!(Keys::parse(text), Ok(Keys(want)), "{}", shown(text));
         }
@@ -200,38 +184,23 @@ mod tests {
     fn bad_texts() {
         let long_key = [&[b'k'; 64][..], b"=1\0"].concat();
         let long_value = [b"A=", &[b'v'; MAX_VALUE + 1][..], b"\0"].concat();
-        let many: Vec<u8> = (0..=MAX_KEYS)
-            .flat_map(|n| format!("k{n}=\0").into_bytes())
-            .collect();
-        let key_rule = "is no key; a letter and then at most 62 letters, digits, '.', '-', '+', '@' or '_' were expected";
+        let many: Vec<u8> = (0..=MAX_KEYS).flat_map(|n| format!("k{n}=\0").into_bytes()).collect();
+        let key_rule =
+            "is no key; a letter and then at most 62 letters, digits, '.', '-', '+', '@' or '_' were expected";
         for (text, want) in [
-            (
-                &b"A=1"[..],
-                "\"A=1\": the text ends without a NUL".to_owned(),
-            ),
+            (&b"A=1"[..], "\"A=1\": the text ends without a NUL".to_owned()),
             (b"A=1\0B", "\"B\": the text ends without a NUL".into()),
             (b"A\0", "\"A\": key=value was expected".into()),
             (b"=1\0", format!("\"\" {key_rule}")),
             (b"1A=1\0", format!("\"1A\" {key_rule}")),
             (b"A B=1\0", format!("\"A B\" {key_rule}")),
             (&long_key, format!("\"{}\" {key_rule}", "k".repeat(64))),
-            (
-                b"A=\xff\0",
-                "A: a value of 1 bytes; at most 8192 of UTF-8 were expected".into(),
-            ),
-            (
-                &long_value,
-                "A: a value of 8193 bytes; at most 8192 of UTF-8 were expected".into(),
-            ),
+            (b"A=\xff\0", "A: a value of 1 bytes; at most 8192 of UTF-8 were expected".into()),
+            (&long_value, "A: a value of 8193 bytes; at most 8192 of UTF-8 were expected".into()),
             (b"A=1\0A=1\0", "A stands twice in one answer".into()),
             (&many, "more than 128 keys in one answer".into()),
         ] {
-            assert_eq!(
-                Keys::parse(text).map_err(|e| e.to_string()),
-                Err(want),
-                "{}",
-                shown(text)
-            );
+            assert_eq!(Keys::parse(text).map_err(|e| e.to_string()), Err(want), "{}", shown(text));
         }
     }
 

@@ -24,8 +24,7 @@ impl Folder {
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("sidus-{name}-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("sidus-{name}-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -48,11 +47,7 @@ impl Drop for Process {
 }
 
 pub fn free_port(ip: IpAddr) -> u16 {
-    TcpListener::bind((ip, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn wait_until_it_listens(address: SocketAddr, process: &mut Process, log: &PathBuf) {
@@ -78,10 +73,7 @@ pub struct Tgt {
 impl Tgt {
     pub fn start(ip: &str) -> Self {
         let ip: IpAddr = ip.parse().unwrap();
-        let portal = Portal {
-            ip,
-            port: free_port(ip),
-        };
+        let portal = Portal { ip, port: free_port(ip) };
         let folder = Folder::new("tgt");
         let log = folder.0.join("log");
         let file = fs::File::create(&log).unwrap();
@@ -95,11 +87,7 @@ impl Tgt {
             .expect("tgtd: install tgt");
         let mut process = Process(child);
         wait_until_it_listens(portal.socket_addr(), &mut process, &log);
-        Self {
-            portal,
-            _process: process,
-            folder,
-        }
+        Self { portal, _process: process, folder }
     }
 
     pub fn admin(&self, words: &str) {
@@ -109,11 +97,7 @@ impl Tgt {
             .args(words.split(' '))
             .output()
             .unwrap();
-        assert!(
-            output.status.success(),
-            "tgtadm {words}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "tgtadm {words}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// A target that every initiator may use.
@@ -123,13 +107,9 @@ impl Tgt {
     }
 
     pub fn account(&self, tid: u32, user: &str, secret: &str, outgoing: bool) {
-        self.admin(&format!(
-            "--op new --mode account --user {user} --password {secret}"
-        ));
+        self.admin(&format!("--op new --mode account --user {user} --password {secret}"));
         let outgoing = if outgoing { " --outgoing" } else { "" };
-        self.admin(&format!(
-            "--op bind --mode account --tid {tid} --user {user}{outgoing}"
-        ));
+        self.admin(&format!("--op bind --mode account --tid {tid} --user {user}{outgoing}"));
     }
 }
 
@@ -143,20 +123,13 @@ pub struct Istgt {
 impl Istgt {
     pub fn start(ip: &str) -> Self {
         let ip: IpAddr = ip.parse().unwrap();
-        let portal = Portal {
-            ip,
-            port: free_port(ip),
-        };
+        let portal = Portal { ip, port: free_port(ip) };
         let control = free_port(ip);
         let folder = Folder::new("istgt");
         let path = folder.0.display();
         fs::write(folder.0.join("disk"), vec![0; 1 << 20]).unwrap();
         let auth = folder.0.join("auth.conf");
-        fs::write(
-            &auth,
-            "[AuthGroup1]\n  Auth \"node\" \"node-secret-1\" \"target\" \"target-secret-1\"\n",
-        )
-        .unwrap();
+        fs::write(&auth, "[AuthGroup1]\n  Auth \"node\" \"node-secret-1\" \"target\" \"target-secret-1\"\n").unwrap();
         fs::set_permissions(&auth, fs::Permissions::from_mode(0o600)).unwrap();
         let mut conf = format!(
             "[Global]\n  NodeBase \"iqn.2026-01.org.example\"\n  PidFile {path}/pid\n  AuthFile {path}/auth.conf\n  \
@@ -168,16 +141,8 @@ impl Istgt {
              [PortalGroup1]\n  Portal DA1 {portal}\n\
              [InitiatorGroup1]\n  InitiatorName \"ALL\"\n  Netmask ALL\n"
         );
-        for (number, name, method) in [
-            (1, "open", "None"),
-            (2, "chap", "CHAP"),
-            (3, "mutual", "CHAP Mutual"),
-        ] {
-            let group = if method == "None" {
-                ""
-            } else {
-                "  AuthGroup AuthGroup1\n"
-            };
+        for (number, name, method) in [(1, "open", "None"), (2, "chap", "CHAP"), (3, "mutual", "CHAP Mutual")] {
+            let group = if method == "None" { "" } else { "  AuthGroup AuthGroup1\n" };
             conf.push_str(&format!(
                 "[LogicalUnit{number}]\n  TargetName {name}\n  Mapping PortalGroup1 InitiatorGroup1\n  AuthMethod {method}\n\
                  {group}  UseDigest Auto\n  UnitType Disk\n  LUN0 Storage {path}/disk 1MB\n"
@@ -198,11 +163,7 @@ impl Istgt {
             .expect("istgt: install istgt");
         let mut process = Process(child);
         wait_until_it_listens(portal.socket_addr(), &mut process, &log);
-        Self {
-            portal,
-            _process: process,
-            _folder: folder,
-        }
+        Self { portal, _process: process, _folder: folder }
     }
 }
 
@@ -210,24 +171,13 @@ impl Istgt {
 pub fn config(target: Option<&str>) -> Config {
     Config::new(
         INITIATOR.parse().unwrap(),
-        target.map_or(Purpose::Discovery, |name| {
-            Purpose::Normal(name.parse().unwrap())
-        }),
+        target.map_or(Purpose::Discovery, |name| Purpose::Normal(name.parse().unwrap())),
         [0x00, 0x02, 0x3d, 0, 0, 1],
-        OwnChallenge {
-            id: 7,
-            challenge: *b"sixteen bytes ok",
-        },
+        OwnChallenge { id: 7, challenge: *b"sixteen bytes ok" },
     )
 }
 
 pub fn credentials(own: (&str, &str), target: Option<(&str, &str)>) -> Option<Credentials> {
-    let account = |(name, secret): (&str, &str)| Account {
-        name: name.into(),
-        secret: Secret::new(secret),
-    };
-    Some(Credentials {
-        own: account(own),
-        target: target.map(account),
-    })
+    let account = |(name, secret): (&str, &str)| Account { name: name.into(), secret: Secret::new(secret) };
+    Some(Credentials { own: account(own), target: target.map(account) })
 }
