@@ -11,14 +11,16 @@ pub mod chap;
 //pub mod credentials;
 pub mod deadline;
 pub mod discovery;
+pub mod disks;
 //pub mod identity;
+pub mod kernel;
 pub mod login;
 pub mod name;
 pub mod negotiation;
 pub mod netlink;
 pub mod params;
 pub mod pdu;
-//pub mod session;
+pub mod session;
 pub mod status;
 pub mod tcp;
 #[cfg(test)]
