@@ -3,3 +3,5 @@
 
 mod bytes;
 pub mod iscsi;
+pub mod partition;
+pub mod volume;

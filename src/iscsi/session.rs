@@ -355,7 +355,7 @@ fn exchange(
         },
         deadline,
     )?;
-    let received = kernel.wait(what, deadline, |event| match event {
+    kernel.wait(what, deadline, |event| match event {
         Event::Pdu {
             connection: from,
             bytes,
@@ -367,8 +367,7 @@ fn exchange(
             error,
         } if *from == connection => Some(Err(SessionError::Broken { error: *error })),
         _ => None,
-    })?;
-    received
+    })?
 }
 
 /// Destroys what was half made. Each step is tried; the first error is told.
