@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub enum DisksError {
 }
 
 /// A disk of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Disk {
     /// The logical unit's number.
     pub lun: u64,
@@ -60,24 +60,33 @@ pub struct Disk {
 /// [`DisksError::ScanTimeout`]: the write goes on in a thread of its own, for nothing can stop it.
 pub fn scan(root: &Path, host: u32, deadline: Deadline) -> Result<(), DisksError> {
     let path = root.join(format!("sys/class/scsi_host/host{host}/scan"));
-    let (sender, receiver) = mpsc::channel();
-    let file = path.clone();
-    let spawned = thread::Builder::new().name("scan".into()).spawn(move || {
-        // Nobody may be waiting any more.
-        let _ = sender.send(fs::write(&file, "- - -"));
-    });
     let failed = |source| DisksError::Io {
         path: path.clone(),
         source,
     };
-    spawned.map_err(failed)?;
-    let left = deadline.remaining().unwrap_or(Duration::ZERO);
-    match receiver.recv_timeout(left) {
-        Ok(result) => result.map_err(failed),
-        Err(_) => Err(DisksError::ScanTimeout {
-            path,
-            after: deadline.limit(),
-        }),
+    let outcome = Arc::new(Mutex::new(None));
+    let (file, waiting, told) = (path.clone(), thread::current(), Arc::clone(&outcome));
+    thread::Builder::new()
+        .name("scan".into())
+        .spawn(move || {
+            let result = fs::write(&file, "- - -");
+            if let Ok(mut outcome) = told.lock() {
+                *outcome = Some(result);
+            }
+            waiting.unpark();
+        })
+        .map_err(failed)?;
+    loop {
+        if let Some(result) = outcome.lock().ok().and_then(|mut outcome| outcome.take()) {
+            return result.map_err(failed);
+        }
+        let Some(left) = deadline.remaining() else {
+            return Err(DisksError::ScanTimeout {
+                path,
+                after: deadline.limit(),
+            });
+        };
+        thread::park_timeout(left);
     }
 }
 
@@ -88,7 +97,7 @@ pub fn scan(root: &Path, host: u32, deadline: Deadline) -> Result<(), DisksError
 pub fn list(root: &Path, sid: u32) -> Result<Vec<Disk>, DisksError> {
     // session<sid>/device/target<h>:<c>:<t>/<h>:<c>:<t>:<lun>/block/<name>
     let session = root.join(format!("sys/class/iscsi_session/session{sid}/device"));
-    let mut disks = Vec::new();
+    let mut disks: Vec<Disk> = Vec::new();
     for target in entries(&session, "target")? {
         for unit in entries(&session.join(&target), "")? {
             let Some(lun) = unit.rsplit(':').next().filter(|_| unit.contains(':')) else {
@@ -100,14 +109,13 @@ pub fn list(root: &Path, sid: u32) -> Result<Vec<Disk>, DisksError> {
             if !block.exists() {
                 continue;
             }
-            disks.extend(
-                entries(&block, "")?
-                    .into_iter()
-                    .map(|name| Disk { lun, name }),
-            );
+            for name in entries(&block, "")? {
+                let disk = Disk { lun, name };
+                let place = disks.partition_point(|known| *known < disk);
+                disks.insert(place, disk);
+            }
         }
     }
-    disks.sort_by(|a, b| (a.lun, &a.name).cmp(&(b.lun, &b.name)));
     Ok(disks)
 }
 

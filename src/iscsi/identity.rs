@@ -126,7 +126,7 @@ fn fact(text: &Option<String>) -> Option<String> {
     text.as_deref()
         .map(str::trim)
         .filter(|text| !text.is_empty())
-        .map(str::to_lowercase)
+        .map(str::to_ascii_lowercase)
 }
 
 /// The initiator's name: `template`, or [`DEFAULT_INITIATOR`] without one.
