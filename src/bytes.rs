@@ -33,11 +33,6 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub(crate) fn be24(&mut self) -> Option<u32> {
-        let [a, b, c] = self.array()?;
-        Some(u32::from_be_bytes([0, a, b, c]))
-    }
-
     pub(crate) fn be32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
@@ -108,9 +103,9 @@ mod tests {
     fn reader_ends_without_a_panic() {
         let mut reader = Reader::new(&[1, 2, 3, 4, 5]);
         assert_eq!(reader.u8(), Some(1));
-        assert_eq!(reader.be24(), Some(0x0002_0304));
-        assert_eq!(reader.be16(), None);
-        assert_eq!(reader.rest(), &[5]);
+        assert_eq!(reader.be16(), Some(0x0203));
+        assert_eq!(reader.be32(), None);
+        assert_eq!(reader.rest(), &[4, 5]);
         assert_eq!(reader.take(usize::MAX), None);
     }
 

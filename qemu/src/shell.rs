@@ -36,7 +36,8 @@ pub struct Shell {
 impl Shell {
     /// The channel behind `socket`.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), lock: socket.with_extension("lock") }
+        // Under the socket's whole name: node21.lock is the machine's own.
+        Self { socket: socket.to_owned(), lock: socket.with_extension("shell.lock") }
     }
 
     /// Whether the channel answers now: asks once and waits `limit` for the answer.

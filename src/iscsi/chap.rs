@@ -160,6 +160,9 @@ impl fmt::Debug for Expected {
     }
 }
 
+/// Keys to send, with their values.
+pub type Pairs = Vec<(&'static str, String)>;
+
 /// The value of CHAP_A that offers `algorithms` in this order.
 pub fn offer(algorithms: &[Algorithm]) -> String {
     let mut text = String::new();
@@ -181,7 +184,7 @@ pub fn answer(
     offered: &[Algorithm],
     own: &OwnChallenge,
     keys: &Keys<'_>,
-) -> Result<(Vec<(&'static str, String)>, Option<Expected>), ChapError> {
+) -> Result<(Pairs, Option<Expected>), ChapError> {
     let number = get(keys, "CHAP_A")?;
     let algorithm = offered
         .iter()

@@ -1,6 +1,7 @@
 use super::*;
 use crate::iscsi::chap::{Account, Secret};
 use crate::iscsi::negotiation::Digest;
+use crate::iscsi::status::Retry;
 
 fn config() -> Config {
     Config {

@@ -125,7 +125,7 @@ impl Request<'_> {
         match self {
             Self::CreateSession { .. } => "create the session",
             Self::DestroySession { .. } => "destroy the session",
-            Self::CreateConnection(_) => "create the connection",
+            Self::CreateConnection(_) => "create the connection (it needs the module crc32c)",
             Self::DestroyConnection(_) => "destroy the connection",
             Self::Bind { .. } => "bind the socket",
             Self::SetParam { param, .. } => param.name(),

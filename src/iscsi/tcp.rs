@@ -125,17 +125,7 @@ impl Carrier {
     /// # Errors
     /// [`TcpError::Connect`] and [`TcpError::ConnectTimeout`].
     pub fn connect(portal: Portal, deadline: Deadline) -> Result<Self, TcpError> {
-        let late = TcpError::ConnectTimeout { portal, after: deadline.limit() };
-        let Some(left) = deadline.remaining() else {
-            return Err(late);
-        };
-        let stream = match TcpStream::connect_timeout(&portal.socket_addr(), left) {
-            Ok(stream) => stream,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(late),
-            Err(source) => return Err(TcpError::Connect { portal, source }),
-        };
-        // Requests are small and each waits for its answer.
-        stream.set_nodelay(true)?;
+        let stream = connect(portal, deadline)?;
         Ok(Self { stream: Some(stream), deadline, limit: DEFAULT_MAX_DATA })
     }
 
@@ -227,6 +217,24 @@ impl Carrier {
         }
         Ok(())
     }
+}
+
+/// Connects a socket that sends at once: requests are small, and each waits for its answer.
+///
+/// # Errors
+/// [`TcpError::Connect`] and [`TcpError::ConnectTimeout`].
+pub fn connect(portal: Portal, deadline: Deadline) -> Result<TcpStream, TcpError> {
+    let late = TcpError::ConnectTimeout { portal, after: deadline.limit() };
+    let Some(left) = deadline.remaining() else {
+        return Err(late);
+    };
+    let stream = match TcpStream::connect_timeout(&portal.socket_addr(), left) {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(late),
+        Err(source) => return Err(TcpError::Connect { portal, source }),
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// The wait is over or was disturbed; the deadline decides.

@@ -1,0 +1,178 @@
+//! The disks of one session in sysfs: only these, never another disk of the node, whatever its label.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::deadline::Deadline;
+use super::netlink::Connection;
+
+/// How many entries of a folder are looked at.
+const MAX_ENTRIES: usize = 1024;
+
+/// Why the disks could not be found.
+#[derive(Debug, Error)]
+pub enum DisksError {
+    /// sysfs could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The kernel is still scanning; the target does not answer its commands.
+    #[error("{}: the scan for disks did not end within {after:?}", path.display())]
+    ScanTimeout {
+        /// The file that was written to.
+        path: PathBuf,
+        /// The limit.
+        after: Duration,
+    },
+    /// Not a number.
+    #[error("{}: {got:?}; a number was expected", path.display())]
+    Number {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        got: String,
+    },
+}
+
+/// A disk of a session.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Disk {
+    /// The logical unit's number.
+    pub lun: u64,
+    /// The kernel's name, as in `/sys/class/block/<name>`; a disk, not a partition.
+    pub name: String,
+}
+
+/// Lets the kernel look for the session's disks; returns when it has seen them all. The disks
+/// themselves may come a little later: each tells it by a uevent.
+///
+/// # Errors
+/// [`DisksError::ScanTimeout`]: the write goes on in a thread of its own, for nothing can stop it.
+pub fn scan(root: &Path, host: u32, deadline: Deadline) -> Result<(), DisksError> {
+    let path = root.join(format!("sys/class/scsi_host/host{host}/scan"));
+    let failed = |source| DisksError::Io { path: path.clone(), source };
+    let outcome = Arc::new(Mutex::new(None));
+    let (file, waiting, told) = (path.clone(), thread::current(), Arc::clone(&outcome));
+    thread::Builder::new()
+        .name("scan".into())
+        .spawn(move || {
+            let result = fs::write(&file, "- - -");
+            if let Ok(mut outcome) = told.lock() {
+                *outcome = Some(result);
+            }
+            waiting.unpark();
+        })
+        .map_err(failed)?;
+    loop {
+        if let Some(result) = outcome.lock().ok().and_then(|mut outcome| outcome.take()) {
+            return result.map_err(failed);
+        }
+        let Some(left) = deadline.remaining() else {
+            return Err(DisksError::ScanTimeout { path, after: deadline.limit() });
+        };
+        thread::park_timeout(left);
+    }
+}
+
+/// The session's disks that are there now, by their LUN.
+///
+/// # Errors
+/// [`DisksError::Io`]. That a session has none is no error.
+pub fn list(root: &Path, sid: u32) -> Result<Vec<Disk>, DisksError> {
+    // session<sid>/device/target<h>:<c>:<t>/<h>:<c>:<t>:<lun>/block/<name>
+    let session = root.join(format!("sys/class/iscsi_session/session{sid}/device"));
+    let mut disks: Vec<Disk> = Vec::new();
+    for target in entries(&session, "target")? {
+        for unit in entries(&session.join(&target), "")? {
+            let Some(lun) = unit.rsplit(':').next().filter(|_| unit.contains(':')) else {
+                continue;
+            };
+            let Ok(lun) = lun.parse() else { continue };
+            let block = session.join(&target).join(&unit).join("block");
+            // A tape, or a disk that is not there yet.
+            if !block.exists() {
+                continue;
+            }
+            for name in entries(&block, "")? {
+                let disk = Disk { lun, name };
+                let place = disks.partition_point(|known| *known < disk);
+                disks.insert(place, disk);
+            }
+        }
+    }
+    Ok(disks)
+}
+
+/// The status number that the connection expects next: a new login goes on from there.
+///
+/// # Errors
+/// [`DisksError`].
+pub fn exp_stat_sn(root: &Path, connection: Connection) -> Result<u32, DisksError> {
+    let path =
+        root.join(format!("sys/class/iscsi_connection/connection{}:{}/exp_statsn", connection.sid, connection.cid));
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            text.trim().parse().map_err(|_| DisksError::Number { path, got: crate::bytes::shown(text.as_bytes()) })
+        }
+        Err(source) => Err(DisksError::Io { path, source }),
+    }
+}
+
+fn entries(folder: &Path, prefix: &str) -> Result<Vec<String>, DisksError> {
+    let failed = |source| DisksError::Io { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)?.take(MAX_ENTRIES) {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if name.starts_with(prefix) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_session_s_own_disks() {
+        let root = std::env::temp_dir().join(format!("sidus-disks-{}", std::process::id()));
+        let make = |path: &str| fs::create_dir_all(root.join("sys/class").join(path)).unwrap();
+        make("iscsi_session/session1/device/target2:0:0/2:0:0:10/block/sdc");
+        make("iscsi_session/session1/device/target2:0:0/2:0:0:1/block/sdb");
+        make("iscsi_session/session1/device/target2:0:0/2:0:0:0");
+        make("iscsi_session/session1/device/target2:0:0/power");
+        make("iscsi_session/session1/device/iscsi_session/session1");
+        make("iscsi_session/session2/device/target3:0:0/3:0:0:1/block/sdd");
+        make("iscsi_session/session3/device");
+        make("scsi_host/host2");
+        make("iscsi_connection/connection1:0");
+        let numbers = root.join("sys/class/iscsi_connection/connection1:0/exp_statsn");
+        fs::write(&numbers, "4294967295\n").unwrap();
+        let names =
+            |sid| list(&root, sid).map(|d| d.iter().map(|d| format!("{} {}", d.lun, d.name)).collect::<Vec<_>>());
+        let (one, two, three) = (names(1), names(2), names(3));
+        let gone = names(4).map_err(|e| e.to_string());
+        let scanned = scan(&root, 2, Deadline::after(Duration::from_secs(9)));
+        let written = fs::read_to_string(root.join("sys/class/scsi_host/host2/scan"));
+        let number = exp_stat_sn(&root, Connection { sid: 1, cid: 0 });
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(one.unwrap(), ["1 sdb", "10 sdc"]);
+        assert_eq!(two.unwrap(), ["1 sdd"]);
+        assert_eq!(three.unwrap(), Vec::<String>::new());
+        assert!(gone.unwrap_err().ends_with("session4/device: No such file or directory (os error 2)"));
+        scanned.unwrap();
+        assert_eq!(written.unwrap(), "- - -");
+        assert_eq!(number.unwrap(), u32::MAX);
+    }
+}

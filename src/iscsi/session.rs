@@ -1,0 +1,377 @@
+//! Makes the kernel's session, which becomes the disk: the thin acting part.
+//!
+//! The order is the kernel's: create session, create connection, bind, log in, set the parameters,
+//! start. The login is the same state machine as over TCP, carried by SEND_PDU and RECV_PDU: the
+//! kernel keeps the command numbers and task tags itself, and a login beside it would lose count.
+//! Whatever fails, what was half made is destroyed.
+
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::chap::{Algorithm, Credentials, OwnChallenge};
+use super::deadline::Deadline;
+use super::kernel::{Kernel, KernelError};
+use super::login::{Action, Config, Login, LoginError, Negotiated, Purpose};
+use super::name::{InitiatorName, Iqn, Portal, TargetAddress};
+use super::negotiation::Offer;
+use super::netlink::{Connection, Event, Request, Stop};
+use super::params::{self, Facts, Timeouts};
+use super::pdu::{Body, Isid, Pdu, PduError, DEFAULT_MAX_DATA};
+use super::status::Retry;
+use super::tcp::{connect, TcpError};
+
+/// How long it may take to destroy what was half made.
+const CLEANUP: Duration = Duration::from_secs(5);
+/// The kernel knows no such parameter.
+const ENOSYS: i32 = 38;
+/// libiscsi's "TCP connection closed" (Linux: `enum iscsi_err`).
+const ERR_TCP_CLOSED: u32 = 1020;
+
+/// All that a session needs to know; the same for the first login and for each later one.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where.
+    pub portal: Portal,
+    /// Which target.
+    pub target: Iqn,
+    /// Who we are.
+    pub initiator: InitiatorName,
+    /// How we prove it.
+    pub credentials: Option<Credentials>,
+    /// The digests of CHAP to offer.
+    pub algorithms: Vec<Algorithm>,
+    /// The operational keys to offer.
+    pub offer: Offer,
+    /// The kernel's time-outs.
+    pub timeouts: Timeouts,
+    /// How many commands may be outstanding: a power of two from 16 on, or 0 for the kernel's 128.
+    pub cmds_max: u16,
+    /// How many of them on one LUN, or 0 for the kernel's 32.
+    pub queue_depth: u16,
+}
+
+impl Plan {
+    /// A session without credentials and with the usual offers and time-outs.
+    pub fn new(portal: Portal, target: Iqn, initiator: InitiatorName) -> Self {
+        Self {
+            portal,
+            target,
+            initiator,
+            credentials: None,
+            algorithms: vec![Algorithm::Md5],
+            offer: Offer::default(),
+            timeouts: Timeouts::default(),
+            cmds_max: 128,
+            queue_depth: 32,
+        }
+    }
+}
+
+/// A session that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its one connection.
+    pub connection: Connection,
+    /// The SCSI host, as in `/sys/class/scsi_host/host<host>`.
+    pub host: u32,
+    /// What the last login agreed on.
+    pub negotiated: Negotiated,
+}
+
+/// Why there is no session.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The connection.
+    #[error(transparent)]
+    Tcp(#[from] TcpError),
+    /// The login.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// Not a PDU.
+    #[error(transparent)]
+    Pdu(#[from] PduError),
+    /// The connection broke during login or logout.
+    #[error("{} (kernel error {error})", broken(*error))]
+    Broken {
+        /// Linux: `enum iscsi_err`.
+        error: u32,
+    },
+    /// The target is elsewhere: make a session there.
+    #[error("the target moved to {address}")]
+    Moved {
+        /// Where.
+        address: TargetAddress,
+        /// Whether for good.
+        permanent: bool,
+    },
+    /// The logout was refused.
+    #[error("the target refused the logout (response {response}, RFC 7143 11.15.1)")]
+    Logout {
+        /// Why.
+        response: u8,
+    },
+    /// Something is left behind that could not be destroyed.
+    #[error("{error}; and what was half made is still there: {left}")]
+    Left {
+        /// What went wrong first.
+        error: Box<SessionError>,
+        /// What went wrong then.
+        left: KernelError,
+    },
+}
+
+fn broken(error: u32) -> &'static str {
+    match error {
+        ERR_TCP_CLOSED => "the target closed the connection in place of an answer",
+        _ => "the connection broke",
+    }
+}
+
+impl SessionError {
+    /// Whether to try again.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Kernel(KernelError::Timeout { .. }) | Self::Broken { .. } | Self::Logout { .. } => Retry::Later,
+            Self::Kernel(_) => Retry::Never,
+            Self::Tcp(error) => error.retry(),
+            Self::Login(error) => error.retry(),
+            Self::Pdu(_) | Self::Moved { .. } => Retry::FewTimes,
+            Self::Left { error, .. } => error.retry(),
+        }
+    }
+}
+
+/// The ISID of a session: open-iscsi's own formula, so that either of both can log the same session
+/// in again.
+pub const fn isid(sid: u32) -> Isid {
+    let [_, a, b, c] = sid.to_be_bytes();
+    [0x00, 0x02, 0x3d, a, b, c]
+}
+
+/// Makes a session: when this returns, the kernel talks to the target, but has not scanned.
+/// `challenge` is random, fresh for this login.
+///
+/// # Errors
+/// [`SessionError`]; nothing is left then, unless it is [`SessionError::Left`].
+pub fn log_in(
+    kernel: &mut Kernel,
+    plan: &Plan,
+    challenge: OwnChallenge,
+    deadline: Deadline,
+) -> Result<Session, SessionError> {
+    // First, for a portal that is down needs no session to find out.
+    let stream = connect(plan.portal, deadline)?;
+    let created = kernel.call(
+        &Request::CreateSession { initial_cmd_sn: 1, cmds_max: plan.cmds_max, queue_depth: plan.queue_depth },
+        deadline,
+    )?;
+    let (sid, host) = (created.first, created.second);
+    match establish(kernel, plan, challenge, sid, stream, deadline) {
+        Ok((connection, negotiated)) => Ok(Session { connection, host, negotiated }),
+        Err((connection, error)) => Err(match destroy(kernel, sid, connection) {
+            Ok(()) => error,
+            Err(left) => SessionError::Left { error: Box::new(error), left },
+        }),
+    }
+}
+
+/// From a session without a connection to one that runs; on failure, which connection there is.
+fn establish(
+    kernel: &mut Kernel,
+    plan: &Plan,
+    challenge: OwnChallenge,
+    sid: u32,
+    stream: TcpStream,
+    deadline: Deadline,
+) -> Result<(Connection, Negotiated), (Option<Connection>, SessionError)> {
+    let connection = Connection { sid, cid: 0 };
+    kernel.call(&Request::CreateConnection(connection), deadline).map_err(|error| (None, error.into()))?;
+    bring_up(kernel, plan, challenge, connection, 0, stream, deadline)
+        .map(|negotiated| (connection, negotiated))
+        .map_err(|error| (Some(connection), error))
+}
+
+/// Logs a session in again whose connection failed: what its disks were asked meanwhile waits and
+/// is then done. `exp_stat_sn` is what sysfs says (see [`super::disks::exp_stat_sn`]).
+///
+/// # Errors
+/// [`SessionError`]; the session is still there, stopped, and may be tried again.
+pub fn log_in_again(
+    kernel: &mut Kernel,
+    plan: &Plan,
+    challenge: OwnChallenge,
+    session: &mut Session,
+    exp_stat_sn: u32,
+    deadline: Deadline,
+) -> Result<(), SessionError> {
+    let connection = session.connection;
+    let stop = Request::Stop { connection, how: Stop::Recover };
+    // Until it is stopped, everything on this connection is refused.
+    kernel.call(&stop, deadline)?;
+    // What is still there speaks of the connection that failed, or to other processes.
+    kernel.drain()?;
+    let stream = connect(plan.portal, deadline)?;
+    match bring_up(kernel, plan, challenge, connection, exp_stat_sn, stream, deadline) {
+        Ok(negotiated) => {
+            session.negotiated = negotiated;
+            Ok(())
+        }
+        Err(error) => match kernel.call(&stop, Deadline::after(CLEANUP)) {
+            // The socket is closed: LIO would hold others up for a half-open login.
+            Ok(_) => Err(error),
+            Err(left) => Err(SessionError::Left { error: Box::new(error), left }),
+        },
+    }
+}
+
+/// Bind, login, parameters, start: the same for the first login and for each later one.
+fn bring_up(
+    kernel: &mut Kernel,
+    plan: &Plan,
+    challenge: OwnChallenge,
+    connection: Connection,
+    exp_stat_sn: u32,
+    stream: TcpStream,
+    deadline: Deadline,
+) -> Result<Negotiated, SessionError> {
+    let fd = u32::try_from(stream.as_raw_fd()).unwrap_or(u32::MAX);
+    kernel.call(&Request::Bind { connection, fd }, deadline)?;
+    // The kernel has its own reference now, and must be the only one who can close it.
+    drop(stream);
+    let config = Config {
+        credentials: plan.credentials.clone(),
+        algorithms: plan.algorithms.clone(),
+        offer: plan.offer,
+        exp_stat_sn,
+        ..Config::new(plan.initiator.clone(), Purpose::Normal(plan.target.clone()), isid(connection.sid), challenge)
+    };
+    let negotiated = carry_login(kernel, Login::new(config), connection, deadline)?;
+    let facts = Facts {
+        negotiated: &negotiated,
+        target: &plan.target,
+        initiator: &plan.initiator,
+        portal: plan.portal,
+        credentials: plan.credentials.as_ref(),
+        timeouts: plan.timeouts,
+    };
+    for (param, value) in params::all(&facts) {
+        let request = Request::SetParam { connection, param, value: value.as_bytes() };
+        match kernel.call(&request, deadline) {
+            Err(error) if error.errno() == Some(ENOSYS) && param.may_be_missing() => {}
+            result => {
+                result?;
+            }
+        }
+    }
+    kernel.call(&Request::Start(connection), deadline)?;
+    Ok(negotiated)
+}
+
+fn carry_login(
+    kernel: &mut Kernel,
+    mut login: Login,
+    connection: Connection,
+    deadline: Deadline,
+) -> Result<Negotiated, SessionError> {
+    let mut request = login.start()?;
+    loop {
+        let mut response = exchange(kernel, connection, &request, "receive the target's login response", deadline)?;
+        // The kernel set a tag of its own and has matched it already.
+        if matches!(response.body, Body::LoginResponse { .. }) {
+            response.tag = request.tag;
+        }
+        match login.receive(&response)? {
+            Action::Send(next) => request = next,
+            Action::Done(negotiated) => return Ok(*negotiated),
+            Action::Redirect { address, permanent } => return Err(SessionError::Moved { address, permanent }),
+        }
+    }
+}
+
+/// Sends a PDU and gives the next one that comes on this connection.
+fn exchange(
+    kernel: &mut Kernel,
+    connection: Connection,
+    request: &Pdu,
+    what: &'static str,
+    deadline: Deadline,
+) -> Result<Pdu, SessionError> {
+    kernel.call(&Request::SendPdu { connection, pdu: request }, deadline)?;
+    kernel.wait(what, deadline, |event| match event {
+        Event::Pdu { connection: from, bytes } if *from == connection => {
+            Some(Pdu::from_bytes(bytes, DEFAULT_MAX_DATA).map_err(SessionError::from))
+        }
+        Event::ConnectionError { connection: from, error } if *from == connection => {
+            Some(Err(SessionError::Broken { error: *error }))
+        }
+        _ => None,
+    })?
+}
+
+/// Destroys what was half made. Each step is tried; the first error is told.
+fn destroy(kernel: &mut Kernel, sid: u32, connection: Option<Connection>) -> Result<(), KernelError> {
+    let deadline = Deadline::after(CLEANUP);
+    let mut result = Ok(());
+    let mut step = |request: &Request<'_>| {
+        let done = kernel.call(request, deadline).map(|_| ());
+        if result.is_ok() {
+            result = done;
+        }
+    };
+    if let Some(connection) = connection {
+        step(&Request::Stop { connection, how: Stop::Terminate });
+        step(&Request::DestroyConnection(connection));
+    }
+    step(&Request::DestroySession { sid });
+    result
+}
+
+/// Ends a session: its disks go, the target is told, and nothing is left. Nothing may be mounted.
+///
+/// # Errors
+/// [`SessionError`] of the first step that failed; the session is destroyed all the same.
+pub fn log_out(kernel: &mut Kernel, session: &Session, deadline: Deadline) -> Result<(), SessionError> {
+    let result = say_goodbye(kernel, session.connection, deadline);
+    let destroyed = destroy(kernel, session.connection.sid, Some(session.connection));
+    match (result, destroyed) {
+        (Err(error), Err(left)) => Err(SessionError::Left { error: Box::new(error), left }),
+        (result, destroyed) => {
+            result?;
+            Ok(destroyed?)
+        }
+    }
+}
+
+fn say_goodbye(kernel: &mut Kernel, connection: Connection, deadline: Deadline) -> Result<(), SessionError> {
+    let sid = connection.sid;
+    kernel.call(&Request::UnbindSession { sid }, deadline)?;
+    kernel.wait("unbind the session's disks", deadline, |event| {
+        matches!(event, Event::SessionUnbound { sid: unbound } if *unbound == sid).then_some(())
+    })?;
+    let logout =
+        Pdu { tag: 0, body: Body::LogoutRequest { reason: 0, cid: 0, cmd_sn: 0, exp_stat_sn: 0 }, data: Vec::new() };
+    // A ping of the target may come first; the kernel answers it.
+    let response = exchange(kernel, connection, &logout, "receive the target's logout response", deadline)?;
+    match response.body {
+        Body::LogoutResponse { response: 0, .. } => Ok(()),
+        Body::LogoutResponse { response, .. } => Err(SessionError::Logout { response }),
+        body => Err(LoginError::Unexpected { got: body.kind() }.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn isids_are_open_iscsi_s() {
+        assert_eq!(isid(1), [0x00, 0x02, 0x3d, 0, 0, 1]);
+        assert_eq!(isid(0xff01_0203), [0x00, 0x02, 0x3d, 1, 2, 3]);
+    }
+}
