@@ -67,7 +67,7 @@ fn make_union(machine: &Machine, options: &BootOptions, report: &mut Report, log
         return Ok(Plan::Plain);
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let facts = Facts::read(&machine.root, &machine.rootmnt, &kernel)
+    let facts = Facts::read(&machine.root, &machine.rootmnt, &kernel, options.union)
         .map_err(|error| failure("read the machine's state", &error, "see rootaufs(8), FAILURES"))?;
     let plan = plan(options, &facts).map_err(|error| {
         let remedy = "boot a kernel that has it, or rebuild the initramfs with its module (update-initramfs -u)";

@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::cmdline::words;
 use crate::modules::{look_up, Lookup};
 use crate::mountinfo::{self, Mount, MountInfoError};
+use crate::options::UnionChoice;
 
 /// What [`crate::plan::plan`] needs to know of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub enum FsSupport {
         /// Where it was looked for.
         looked_in: Vec<PathBuf>,
     },
+    /// Nobody asks for it: the tree's list of modules, a megabyte over the network, was left unread.
+    NotAsked,
 }
 
 /// Why the machine could not be read.
@@ -81,11 +84,11 @@ pub enum FactsError {
 impl Facts {
     /// Reads the machine that runs this program, in its initramfs.
     ///
-    /// `kernel` is the release, as uname(2) tells it.
+    /// `kernel` is the release, as uname(2) tells it; only what `choice` may come to is looked for.
     ///
     /// # Errors
     /// [`FactsError`]
-    pub fn read(root: &Path, rootmnt: &Path, kernel: &str) -> Result<Self, FactsError> {
+    pub fn read(root: &Path, rootmnt: &Path, kernel: &str, choice: UnionChoice) -> Result<Self, FactsError> {
         let mounts = mountinfo::parse(&read(root, "proc/self/mountinfo")?)?;
         let at_root = mountinfo::topmost(&mounts, rootmnt)
             .cloned()
@@ -96,13 +99,8 @@ impl Facts {
         let below = mounts.iter().filter(|mount| mount.at != rootmnt && mount.at.starts_with(rootmnt));
         let filesystems = read(root, "proc/filesystems")?;
         let folders = [root.to_owned(), within(root, rootmnt)].map(|place| place.join("lib/modules").join(kernel));
-        Ok(Self {
-            rootmnt: rootmnt.to_owned(),
-            below: below.cloned().collect(),
-            root: at_root,
-            overlay: support(&filesystems, &folders, "overlay")?,
-            aufs: support(&filesystems, &folders, "aufs")?,
-        })
+        let (overlay, aufs) = supports(&filesystems, &folders, choice)?;
+        Ok(Self { rootmnt: rootmnt.to_owned(), below: below.cloned().collect(), root: at_root, overlay, aufs })
     }
 
     /// Supposes the machine that a kernel command line would boot, for `rootaufs plan`.
@@ -111,7 +109,7 @@ impl Facts {
     ///
     /// # Errors
     /// [`FactsError::NoKernel`], [`FactsError::Modules`]
-    pub fn suppose(line: &str, tree: Option<&Path>) -> Result<Self, FactsError> {
+    pub fn suppose(line: &str, tree: Option<&Path>, choice: UnionChoice) -> Result<Self, FactsError> {
         let words = words(line);
         let nfsroot = words.iter().find(|word| word.is("nfsroot")).and_then(|word| word.value).unwrap_or("nfs root");
         let source = nfsroot.split(',').next().unwrap_or(nfsroot);
@@ -128,7 +126,7 @@ impl Facts {
             None => (FsSupport::Ready, FsSupport::Missing { looked_in: Vec::new() }),
             Some(tree) => {
                 let folders = [newest_kernel(tree)?];
-                (support("", &folders, "overlay")?, support("", &folders, "aufs")?)
+                supports("", &folders, choice)?
             }
         };
         Ok(Self { rootmnt, root, below: Vec::new(), overlay, aufs })
@@ -148,6 +146,21 @@ fn newest_kernel(tree: &Path) -> Result<PathBuf, FactsError> {
 fn numbers(path: &Path) -> Vec<u64> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+/// overlayfs and aufs, as far as the choice makes them matter.
+fn supports(filesystems: &str, folders: &[PathBuf], choice: UnionChoice) -> Result<(FsSupport, FsSupport), FactsError> {
+    let overlay = match choice {
+        UnionChoice::Aufs => FsSupport::NotAsked,
+        UnionChoice::Auto | UnionChoice::Overlay => support(filesystems, folders, "overlay")?,
+    };
+    let aufs = match (choice, &overlay) {
+        (UnionChoice::Aufs, _) | (UnionChoice::Auto, FsSupport::Missing { .. }) => {
+            support(filesystems, folders, "aufs")?
+        }
+        _ => FsSupport::NotAsked,
+    };
+    Ok((overlay, aufs))
 }
 
 fn support(filesystems: &str, folders: &[PathBuf], name: &str) -> Result<FsSupport, FactsError> {
@@ -196,7 +209,11 @@ mod tests {
         }
 
         fn facts(&self) -> Result<Facts, FactsError> {
-            Facts::read(&self.0, Path::new("/root"), KERNEL)
+            self.facts_for(UnionChoice::Auto)
+        }
+
+        fn facts_for(&self, choice: UnionChoice) -> Result<Facts, FactsError> {
+            Facts::read(&self.0, Path::new("/root"), KERNEL, choice)
         }
     }
 
@@ -219,8 +236,9 @@ mod tests {
         assert_eq!(facts.root.source, "10.13.20.13:/srv/nfsroot/sidus");
         assert_eq!(facts.below.iter().map(|mount| mount.at.as_path()).collect::<Vec<_>>(), [Path::new("/root/dev")]);
         assert_eq!(facts.overlay, FsSupport::Ready);
+        assert_eq!(facts.aufs, FsSupport::NotAsked);
         let aufs = machine.0.join("root/lib/modules").join(KERNEL).join("extra/aufs.ko");
-        assert_eq!(facts.aufs, FsSupport::Module(vec![aufs]));
+        assert_eq!(machine.facts_for(UnionChoice::Aufs).unwrap().aufs, FsSupport::Module(vec![aufs]));
     }
 
     #[test]
@@ -243,7 +261,7 @@ mod tests {
         let machine = Machine::new("tree", "", "");
         machine.write("lib/modules/6.1.0-9-amd64/modules.dep", "");
         machine.write("lib/modules/6.12.1-amd64/modules.dep", "kernel/fs/overlayfs/overlay.ko.xz:\n");
-        let facts = Facts::suppose("nfsroot=10.0.0.1:/srv/tree,tcp", Some(&machine.0)).unwrap();
+        let facts = Facts::suppose("nfsroot=10.0.0.1:/srv/tree,tcp", Some(&machine.0), UnionChoice::Auto).unwrap();
         assert_eq!(facts.root.source, "10.0.0.1:/srv/tree");
         let overlay = machine.0.join("lib/modules/6.12.1-amd64/kernel/fs/overlayfs/overlay.ko.xz");
         assert_eq!(facts.overlay, FsSupport::Module(vec![overlay]));

@@ -257,6 +257,7 @@ fn modules_for(support: &FsSupport) -> Result<&[PathBuf], &[PathBuf]> {
         FsSupport::Ready => Ok(&[]),
         FsSupport::Module(files) => Ok(files),
         FsSupport::Missing { looked_in } => Err(looked_in),
+        FsSupport::NotAsked => Err(&[]),
     }
 }
 

@@ -37,7 +37,7 @@ pub fn preview(root: &Path, cmdline: Option<String>, tree: Option<&Path>) -> Res
     };
     let options = BootOptions::parse(&line)
         .map_err(|bad| PreviewError::Options(bad.problems.iter().map(ToString::to_string).collect()))?;
-    let facts = Facts::suppose(&line, tree)?;
+    let facts = Facts::suppose(&line, tree, options.union)?;
     let plan = plan(&options, &facts)?;
     let supposed = match (&plan, tree) {
         (Plan::Plain, _) => String::new(),
