@@ -101,7 +101,7 @@ fn build(paths: &Paths, tree: Tree, binary: &Path, mirror: Option<&str>) -> Resu
 }
 
 /// unshare(1): root inside, mounts that end with the command.
-fn in_a_namespace() -> Command {
+pub(crate) fn in_a_namespace() -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::getuid().is_root() {
         command.args(["--map-auto", "--map-root-user"]);

@@ -14,6 +14,7 @@
 //! ```
 #![warn(missing_docs)]
 
+pub mod bench;
 pub mod binary;
 pub mod console;
 pub mod demo;

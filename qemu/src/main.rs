@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use lexopt::{Arg, ValueExt};
 use sidus_lab::paths::Paths;
-use sidus_lab::{binary, demo, image, interactive, test, Firmware, Kernel, Lab, NodeBuilder, Server, Suite};
+use sidus_lab::{bench, binary, demo, image, interactive, test, Firmware, Kernel, Lab, NodeBuilder, Server, Suite};
 
 const HELP: &str = "\
 ./qemu/lab VERB [OPTIONS]: a server and diskless nodes in QEMU
@@ -22,6 +22,8 @@ const HELP: &str = "\
      --interactive      hands the console over
   demo [--interactive]  all of it from nothing, shown step by step
   test [NAME…]          all tests, or those whose names contain NAME
+  bench [--rounds N] [--readme]
+                        rootaufs against a shell script and overlayroot, N boots of each (5); --readme: into the README
   help
 
   --mirror ADDRESS      where Debian's packages come from, instead of from where apt takes them
@@ -59,6 +61,7 @@ fn run() -> Result<ExitCode> {
         }
         "node" => return node(&options),
         "demo" => demo::run(&paths, mirror, options.interactive)?,
+        "bench" => bench::run(&paths, mirror, options.rounds, options.readme)?,
         "test" => {
             let count = test::run(&paths, mirror, &options.words)?;
             println!("\n{} passed, {} failed", count.passed, count.failed);
@@ -103,6 +106,8 @@ struct Options {
     memory_mb: u32,
     limit: Duration,
     interactive: bool,
+    rounds: usize,
+    readme: bool,
 }
 
 impl Options {
@@ -119,6 +124,8 @@ impl Options {
             memory_mb: 1024,
             limit: Duration::from_secs(600),
             interactive: false,
+            rounds: 5,
+            readme: false,
         };
         while let Some(argument) = parser.next()? {
             match argument {
@@ -135,6 +142,8 @@ impl Options {
                 Arg::Long("memory") => options.memory_mb = parser.value()?.parse()?,
                 Arg::Long("limit") => options.limit = Duration::from_secs(parser.value()?.parse()?),
                 Arg::Long("interactive") => options.interactive = true,
+                Arg::Long("rounds") => options.rounds = parser.value()?.parse()?,
+                Arg::Long("readme") => options.readme = true,
                 _ => return Err(argument.unexpected().into()),
             }
         }

@@ -63,10 +63,12 @@ pub enum Tree {
     Server,
     /// What nodes of this release boot.
     Node(Suite),
+    /// What the benchmark makes its initrds in.
+    Bench,
 }
 
 impl Tree {
-    /// Every tree.
+    /// Every tree that a machine boots from.
     pub const ALL: [Self; 3] = [Self::Server, Self::Node(Suite::Bookworm), Self::Node(Suite::Trixie)];
 
     /// The name of its files.
@@ -74,6 +76,7 @@ impl Tree {
         match self {
             Self::Server => "server".to_owned(),
             Self::Node(suite) => suite.to_string(),
+            Self::Bench => "bench".to_owned(),
         }
     }
 
@@ -81,13 +84,13 @@ impl Tree {
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Server => "server",
-            Self::Node(_) => "node",
+            Self::Node(_) | Self::Bench => "node",
         }
     }
 
     fn suite(self) -> Suite {
         match self {
-            Self::Server => Suite::Bookworm,
+            Self::Server | Self::Bench => Suite::Bookworm,
             Self::Node(suite) => suite,
         }
     }
@@ -96,6 +99,7 @@ impl Tree {
         match self {
             Self::Server => &SERVER_PACKAGES,
             Self::Node(_) => &NODE_PACKAGES,
+            Self::Bench => &BENCH_PACKAGES,
         }
     }
 }
@@ -117,6 +121,10 @@ const NODE_PACKAGES: [&str; 15] = [
     "udev",
     "zstd",
 ];
+
+/// A node's, but with one kernel, and with the contender that Debian has.
+const BENCH_PACKAGES: [&str; 8] =
+    ["busybox", "initramfs-tools", "kmod", "linux-image-cloud-amd64", "nfs-common", "overlayroot", "udev", "zstd"];
 
 const SERVER_PACKAGES: [&str; 21] = [
     "btrfs-progs",
