@@ -17,6 +17,12 @@ const LONGEST_COMMAND: usize = 32 * 1024;
 /// How long after its own limit a command's answer may still take: megabytes of output go over a serial line.
 const ANSWER: Duration = Duration::from_secs(90);
 
+/// How long another process's command may keep the channel.
+const BUSY: Duration = Duration::from_secs(600);
+
+/// How long a channel that is up may take to say so, on a machine under load.
+const PONG: Duration = Duration::from_secs(30);
+
 /// What a command left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -42,7 +48,7 @@ impl Shell {
 
     /// Whether the channel answers now: asks once and waits `limit` for the answer.
     pub fn answers(&self, limit: Duration) -> Result<bool> {
-        Ok(self.connect(limit)?.is_some())
+        Ok(self.connect(limit, limit)?.is_some())
     }
 
     /// Runs `command` by bash as root. It may take `limit`; then it is ended and its status is 124.
@@ -51,8 +57,8 @@ impl Shell {
         if request.len() > LONGEST_COMMAND {
             bail!("a command of {} bytes is too long for the serial line", command.len());
         }
-        let Some(mut line) = self.connect(Duration::from_secs(30))? else {
-            bail!("the command channel {} did not answer within 30 s", self.socket.display());
+        let Some(mut line) = self.connect(BUSY, PONG)? else {
+            bail!("the command channel {} did not answer within {} s", self.socket.display(), PONG.as_secs());
         };
         let nonce = line.nonce.clone();
         line.send(&format!("run {nonce} {} {request}\n", limit.as_secs().max(1)))?;
@@ -78,8 +84,8 @@ impl Shell {
         }
     }
 
-    fn connect(&self, limit: Duration) -> Result<Option<Line>> {
-        let (_, lock) = lock_one_of(&[&self.lock], "the command channel", Duration::from_secs(600))?;
+    fn connect(&self, busy: Duration, limit: Duration) -> Result<Option<Line>> {
+        let (_, lock) = lock_one_of(&[&self.lock], "the command channel", busy)?;
         let stream = UnixStream::connect(&self.socket)
             .with_context(|| format!("cannot reach the machine's command channel {}", self.socket.display()))?;
         let nonce = nonce();
