@@ -400,7 +400,7 @@ impl Node {
 
     /// Powers off through systemd and says how long it took.
     pub fn power_off(&mut self) -> Result<Duration> {
-        self.end_by("systemctl poweroff --no-block")
+        self.end_by("poweroff")
     }
 
     /// Reboots through systemd: waits until the node is down, and switches it on again.
@@ -408,16 +408,17 @@ impl Node {
         if self.is.reboots {
             bail!("a node that reboots by itself needs no switch: run systemctl reboot and wait for its console");
         }
-        let took = self.end_by("systemctl reboot --no-block")?;
+        let took = self.end_by("reboot")?;
         self.power_on()?;
         Ok(took)
     }
 
-    fn end_by(&mut self, command: &str) -> Result<Duration> {
-        self.run(command)?;
+    /// Asks systemd, a second after the command channel has answered: its own end would cut that answer off.
+    fn end_by(&mut self, verb: &str) -> Result<Duration> {
+        self.run(&format!("setsid sh -c 'sleep 1; systemctl --no-block {verb}' </dev/null >/dev/null 2>&1 &"))?;
         let started = Instant::now();
         self.wait_end(OFF_LIMIT)?;
-        Ok(started.elapsed())
+        Ok(started.elapsed().saturating_sub(Duration::from_secs(1)))
     }
 
     /// Waits until the machine is off: powered off, or rebooting where it must not by itself.

@@ -116,6 +116,8 @@ fn cargo_test(paths: &Paths, title: &str, options: &[&str], to_tests: &[&str], n
         .args(to_tests)
         .args(names)
         .current_dir(paths.project())
+        // An error says where it comes from in words.
+        .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run cargo")?;
