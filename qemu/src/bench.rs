@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 
+use crate::lab::Lab;
 use crate::paths::Paths;
-use crate::server::{Lab, Server};
+use crate::server::Server;
 use crate::tree::{self, Tree};
 use crate::{binary, image, step};
 

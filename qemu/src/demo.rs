@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::lab::Lab;
 use crate::node::{Firmware, Node};
 use crate::paths::Paths;
-use crate::server::{Lab, Server};
+use crate::server::Server;
 use crate::{image, interactive};
 
 /// The node that the demonstration boots.

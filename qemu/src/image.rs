@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::node::{self, Kernel};
+use crate::address;
+use crate::kernel::Kernel;
 use crate::paths::Paths;
 use crate::stamp::{self, Stamp};
 use crate::tree::{self, Tree};
@@ -112,8 +113,8 @@ pub(crate) fn in_a_namespace() -> Command {
 
 /// dnsmasq's list of the nodes: MAC address, address, name.
 fn known_nodes() -> String {
-    node::NUMBERS.fold(String::new(), |mut list, number| {
-        let _ = writeln!(list, "{},{},node{number}", node::mac(number), node::address(number));
+    address::NUMBERS.fold(String::new(), |mut list, number| {
+        let _ = writeln!(list, "{},{},node{number}", address::mac(number), address::address(number));
         list
     })
 }

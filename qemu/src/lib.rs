@@ -14,6 +14,7 @@
 //! ```
 #![warn(missing_docs)]
 
+pub mod address;
 pub mod bench;
 pub mod binary;
 pub mod console;
@@ -21,6 +22,8 @@ pub mod demo;
 pub mod image;
 mod initrd;
 pub mod interactive;
+pub mod kernel;
+pub mod lab;
 mod lock;
 pub mod mirror;
 pub mod node;
@@ -32,10 +35,13 @@ pub mod server;
 pub mod shell;
 mod stamp;
 mod step;
+pub mod suite;
 pub mod test;
 pub mod tree;
 
 pub use anyhow::{Error, Result};
-pub use node::{Firmware, Kernel, Node, NodeBuilder};
-pub use server::{Lab, Server};
-pub use tree::Suite;
+pub use kernel::Kernel;
+pub use lab::Lab;
+pub use node::{Firmware, Node, NodeBuilder};
+pub use server::Server;
+pub use suite::Suite;

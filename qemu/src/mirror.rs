@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
-use crate::tree::Suite;
+use crate::suite::Suite;
 
 /// The archive, and the one with its security updates where apt knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

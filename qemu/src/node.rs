@@ -1,27 +1,24 @@
 //! A node: a diskless machine that boots from the server.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Write;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Error, Result};
 use serde_json::json;
 
+use crate::address::{mac, NUMBERS};
 use crate::console::Console;
+use crate::kernel::Kernel;
 use crate::lock::{lock_one_of, Lock};
 use crate::port::{self, Port};
-use crate::server::{self, Lab};
+use crate::server::Server;
 use crate::shell::{Output, Shell};
-use crate::tree::{Suite, Tree};
+use crate::suite::Suite;
+use crate::tree::Tree;
 use crate::{image, qemu, qmp};
-
-/// The numbers that nodes may have.
-pub const NUMBERS: RangeInclusive<u8> = 20..=200;
 
 /// An emulated boot up to `running`, while another one competes for the processor.
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
@@ -35,46 +32,6 @@ const OFF_LIMIT: Duration = Duration::from_secs(120);
 /// UEFI firmware for machines, and the variables it starts with.
 const OVMF: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
 
-/// Node `number`'s hardware address.
-pub fn mac(number: u8) -> String {
-    format!("52:54:00:0d:14:{number:02x}")
-}
-
-/// Node `number`'s address.
-pub fn address(number: u8) -> String {
-    format!("10.13.20.{number}")
-}
-
-/// Which of Debian's kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernel {
-    /// `linux-image-cloud-amd64`.
-    Cloud,
-    /// `linux-image-amd64`.
-    Generic,
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cloud => "cloud",
-            Self::Generic => "generic",
-        })
-    }
-}
-
-impl FromStr for Kernel {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "cloud" => Ok(Self::Cloud),
-            "generic" => Ok(Self::Generic),
-            _ => bail!("kernel {text:?}: expected cloud or generic"),
-        }
-    }
-}
-
 /// What loads the kernel by PXE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
@@ -87,7 +44,7 @@ pub enum Firmware {
 /// What a node shall be, before it is switched on.
 #[derive(Debug, Clone)]
 pub struct NodeBuilder {
-    lab: Lab,
+    server: Server,
     number: u8,
     suite: Suite,
     kernel: Kernel,
@@ -103,16 +60,16 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    pub(crate) fn new(lab: &Lab, number: u8) -> Self {
+    pub(crate) fn new(server: &Server, number: u8) -> Self {
         let thread = std::thread::current();
         Self {
-            lab: lab.clone(),
+            server: server.clone(),
             number,
             suite: Suite::Bookworm,
             kernel: Kernel::Cloud,
             pxe: None,
             cmdline: None,
-            nfsroot: server::nfsroot(Suite::Bookworm),
+            nfsroot: Server::nfsroot(Suite::Bookworm),
             nfs_options: String::new(),
             memory_mb: 1024,
             disks: Vec::new(),
@@ -132,7 +89,7 @@ impl NodeBuilder {
     /// The tree of this release instead of Debian 12's.
     pub fn suite(mut self, suite: Suite) -> Self {
         self.suite = suite;
-        self.nfsroot = server::nfsroot(suite);
+        self.nfsroot = Server::nfsroot(suite);
         self
     }
 
@@ -206,7 +163,7 @@ impl NodeBuilder {
         if !NUMBERS.contains(&self.number) {
             bail!("node {}: expected a number from {} to {}", self.number, NUMBERS.start(), NUMBERS.end());
         }
-        let paths = self.lab.paths();
+        let paths = self.server.paths();
         let name = format!("node{}", self.number);
         let lock = paths.run().join(format!("{name}.lock"));
         let (_, number) = lock_one_of(&[lock], &name, Duration::from_secs(900))?;
@@ -227,7 +184,7 @@ impl NodeBuilder {
     }
 
     fn arguments(&self, shell: &Path, qmp: &Path, port: &Port) -> Result<Vec<String>> {
-        let paths = self.lab.paths();
+        let paths = self.server.paths();
         let mut arguments = qemu::common(&format!("sidus-lab-node{}", self.number), self.memory_mb, shell, qmp);
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         let rom = if self.pxe.is_some() { "" } else { ",romfile=" };
@@ -266,7 +223,7 @@ impl NodeBuilder {
     fn publish(&self) -> Result<()> {
         let file = format!("/srv/tftp/pxelinux.cfg/01-{}", mac(self.number).replace(':', "-"));
         if self.cmdline.is_none() {
-            self.lab.server().run(&format!("rm -f {file}"))?;
+            self.server.run(&format!("rm -f {file}"))?;
             return Ok(());
         }
         let tree = match self.suite {
@@ -274,7 +231,7 @@ impl NodeBuilder {
             Suite::Trixie => "trixie",
         };
         let (kernel, cmdline) = (self.kernel, self.whole_cmdline());
-        self.lab.server().run(&format!(
+        self.server.run(&format!(
             "cat >{file} <<'END'\nDEFAULT node\n\nLABEL node\nKERNEL vmlinuz-{tree}-{kernel}\n\
              APPEND initrd=initrd.img-{tree}-{kernel} {cmdline}\nEND\nchmod a+r {file}"
         ))?;
@@ -456,7 +413,7 @@ impl Node {
     }
 
     fn shell_socket(&self) -> PathBuf {
-        self.is.lab.paths().socket(&format!("node{}.shell", self.is.number))
+        self.is.server.paths().socket(&format!("node{}.shell", self.is.number))
     }
 
     fn failed(&self, text: &str) -> Error {

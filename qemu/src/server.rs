@@ -10,12 +10,13 @@ use rustix::process::{kill_process, Pid, Signal};
 use serde_json::json;
 
 use crate::console::Console;
+use crate::kernel::Kernel;
 use crate::lock::lock_one_of;
-use crate::node::{Kernel, NodeBuilder};
 use crate::paths::Paths;
 use crate::shell::Shell;
-use crate::tree::{Suite, Tree};
-use crate::{image, initrd, port, qemu, qmp};
+use crate::suite::Suite;
+use crate::tree::Tree;
+use crate::{image, port, qemu, qmp};
 
 /// Where the nodes find the server.
 pub const ADDRESS: &str = "10.13.20.13";
@@ -25,56 +26,6 @@ const BOOT_LIMIT: Duration = Duration::from_secs(300);
 
 /// A command's limit, unless told otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
-
-/// The running lab.
-#[derive(Debug, Clone)]
-pub struct Lab {
-    paths: Paths,
-    server: Server,
-}
-
-impl Lab {
-    /// Finds the running server, or says how to start it.
-    pub fn open() -> Result<Self> {
-        let server = Server::at(&Paths::open()?);
-        if server.running()?.is_none() {
-            bail!("the lab's server is not running: start it with ./qemu/lab server");
-        }
-        Ok(Self { paths: server.paths.clone(), server })
-    }
-
-    /// The server.
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
-    /// The lab's folders.
-    pub fn paths(&self) -> &Paths {
-        &self.paths
-    }
-
-    /// A node, 20 to 200: its number is the last byte of its MAC and IP address.
-    pub fn node(&self, number: u8) -> NodeBuilder {
-        NodeBuilder::new(self, number)
-    }
-
-    /// A new local disk of `size` bytes for a node: an empty file under this name.
-    pub fn new_disk(&self, name: &str, size: u64) -> Result<PathBuf> {
-        let path = self.paths.run().join(format!("{name}.disk"));
-        File::create(&path)
-            .and_then(|file| file.set_len(size))
-            .with_context(|| format!("cannot make the disk {}", path.display()))?;
-        Ok(path)
-    }
-
-    /// The initrd of a node's tree with files of one's own in place of its: (path in the initramfs, text).
-    pub fn initrd_with(&self, suite: Suite, kernel: Kernel, files: &[(&str, &str)]) -> Result<PathBuf> {
-        let initrd = image::find(&self.paths, Tree::Node(suite))?.initrd(kernel);
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or("lab").replace("::", "-");
-        initrd::with_files(&initrd, files, &self.paths.run().join(name))
-    }
-}
 
 /// The machine with DHCP, TFTP, NFS and, later, the iSCSI targets.
 #[derive(Debug, Clone)]
@@ -87,6 +38,16 @@ impl Server {
     /// The server of this clone, running or not.
     pub fn at(paths: &Paths) -> Self {
         Self { paths: paths.clone(), shell: Shell::new(&paths.socket("server.shell")) }
+    }
+
+    /// The lab's folders.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// The export that `nfsroot=` names.
+    pub(crate) fn nfsroot(suite: Suite) -> String {
+        format!("{ADDRESS}:{}", suite.export())
     }
 
     /// Runs `command` as root and returns what it writes; an exit status other than 0 is an error.
@@ -289,11 +250,6 @@ fn start_time(pid: i32) -> Result<u64> {
     }
     let start = fields.get(19).with_context(|| format!("{path} has no field 22"))?;
     Ok(start.parse()?)
-}
-
-/// The export that `nfsroot=` names.
-pub(crate) fn nfsroot(suite: Suite) -> String {
-    format!("{ADDRESS}:{}", suite.export())
 }
 
 #[cfg(test)]

@@ -1,60 +1,16 @@
 //! Base trees: what mmdebstrap makes of a list of packages, kept as a tarball.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
 use crate::mirror::Mirror;
 use crate::paths::Paths;
 use crate::stamp::{self, Stamp};
 use crate::step;
-
-/// A Debian release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suite {
-    /// Debian 12.
-    Bookworm,
-    /// Debian 13.
-    Trixie,
-}
-
-impl Suite {
-    /// Every release that the nodes run.
-    pub const ALL: [Self; 2] = [Self::Bookworm, Self::Trixie];
-
-    /// Where the server exports the release's node tree.
-    pub fn export(self) -> &'static str {
-        match self {
-            Self::Bookworm => "/srv/nfsroot/sidus",
-            Self::Trixie => "/srv/nfsroot/trixie",
-        }
-    }
-}
-
-impl fmt::Display for Suite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bookworm => "bookworm",
-            Self::Trixie => "trixie",
-        })
-    }
-}
-
-impl FromStr for Suite {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "bookworm" => Ok(Self::Bookworm),
-            "trixie" => Ok(Self::Trixie),
-            _ => bail!("suite {text:?}: expected bookworm or trixie"),
-        }
-    }
-}
+use crate::suite::Suite;
 
 /// A tree that the lab makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,16 @@
+//! The nodes' numbers, and the addresses that follow from them.
+
+use std::ops::RangeInclusive;
+
+/// The numbers that nodes may have.
+pub const NUMBERS: RangeInclusive<u8> = 20..=200;
+
+/// Node `number`'s hardware address.
+pub fn mac(number: u8) -> String {
+    format!("52:54:00:0d:14:{number:02x}")
+}
+
+/// Node `number`'s address.
+pub fn address(number: u8) -> String {
+    format!("10.13.20.{number}")
+}
