@@ -41,10 +41,15 @@ pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String]) -> Result<Coun
     count.add(cargo_test(paths, "unit tests", &["--workspace"], &[], names)?);
     match booted(paths, mirror) {
         Ok(server) => {
-            let boots =
-                cargo_test(paths, "whole boots", &["--package", "sidus", "--features", "lab"], &[AT_ONCE], names);
+            let boots = |title: &str, target: &str, threads: &str| {
+                let options = ["--package", "sidus", "--features", "lab", "--test", target];
+                cargo_test(paths, title, &options, &[threads], names)
+            };
+            let boot = boots("whole boots", "*boot", AT_ONCE);
+            let timed = boots("whole boots against the clock", "timed", "--test-threads=1");
             server.stop()?;
-            count.add(boots?);
+            count.add(boot?);
+            count.add(timed?);
         }
         Err(error) => {
             println!("FAILED: the lab: {error:#}");
