@@ -20,8 +20,8 @@ use crate::suite::Suite;
 use crate::tree::Tree;
 use crate::{image, qemu, qmp};
 
-/// An emulated boot up to `running`, while another one competes for the processor.
-const BOOT_LIMIT: Duration = Duration::from_secs(300);
+/// An emulated boot by PXE up to `running`, while others compete for the processor.
+const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
 /// A command's limit, unless told otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
