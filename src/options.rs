@@ -10,7 +10,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::cmdline::{same_key, words, Word};
-use crate::iscsi::name::Portal;
+use crate::iscsi::chap::{Account, Credentials, Secret};
+use crate::iscsi::name::{Iqn, Portal};
+use crate::iscsi::negotiation::Digest;
 
 /// A key of the command line: its names and what it accepts, as errors and documentation word it.
 #[derive(Debug, Clone, Copy)]
@@ -19,30 +21,85 @@ pub struct Key {
     pub names: &'static [&'static str],
     /// The accepted values.
     pub accepts: &'static str,
+    /// Whether no error may show the value.
+    pub secret: bool,
 }
 
-const AUFS: Key = Key { names: &["aufs"], accepts: "tmpfs, iscsi or off" };
-const TARGET_IP: Key = Key {
-    names: &["ISCSI_TARGET_IP", "iscsi_target_ip"],
-    accepts: "addresses separated by commas, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260",
-};
-const INITIATOR: Key = Key {
-    names: &["ISCSI_INITIATOR", "iscsi_initiator"],
-    accepts: "an iSCSI name, as in iqn.2013-04.zone.sidus.target:default",
-};
-const UNION: Key = Key { names: &["sidus.union"], accepts: "auto, overlay or aufs" };
-const TMPFS_SIZE: Key = Key {
-    names: &["sidus.tmpfs.size"],
-    accepts: "bytes with k, m or g, as in 512m, or a percentage of the memory, as in 50%; at least 1m or 1%",
-};
+impl Key {
+    const fn new(names: &'static [&'static str], accepts: &'static str) -> Self {
+        Self { names, accepts, secret: false }
+    }
+
+    const fn secret(names: &'static [&'static str], accepts: &'static str) -> Self {
+        Self { names, accepts, secret: true }
+    }
+
+    fn name(&self) -> &'static str {
+        self.names.first().copied().unwrap_or_default()
+    }
+
+    fn is_named(&self, word: &Word<'_>) -> bool {
+        self.names.iter().any(|name| word.is(name))
+    }
+}
+
+const AUFS: Key = Key::new(&["aufs"], "tmpfs, iscsi or off");
+const TARGET_IP: Key = Key::new(
+    &["ISCSI_TARGET_IP", "iscsi_target_ip"],
+    "addresses separated by commas, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260",
+);
+const TARGET_PORT: Key = Key::new(&["ISCSI_TARGET_PORT", "iscsi_target_port"], "a port from 1 to 65535");
+const TARGET_NAME: Key = Key::new(
+    &["ISCSI_TARGET_NAME", "iscsi_target_name"],
+    "an iSCSI name, as in iqn.2013-04.zone.sidus.target:10.13.20.101",
+);
+const TARGET: Key = Key::new(
+    &["sidus.iscsi.target"],
+    "an iSCSI name, which may hold {ip}, {mac}, {hostname} and {uuid}, as in iqn.2013-04.zone.sidus.target:{ip}",
+);
+const INITIATOR: Key =
+    Key::new(&["ISCSI_INITIATOR", "iscsi_initiator"], "an iSCSI name, as in iqn.2013-04.zone.sidus.target:default");
+const LUN: Key = Key::new(&["sidus.iscsi.lun"], "a number from 0 to 16383");
+const DIGEST: Key = Key::new(&["sidus.iscsi.digest"], "crc32c or none");
+const USERNAME: Key = Key::new(&["sidus.iscsi.username", "ISCSI_USERNAME", "iscsi_username"], CHAP_VALUE);
+const PASSWORD: Key = Key::secret(&["sidus.iscsi.password", "ISCSI_PASSWORD", "iscsi_password"], CHAP_VALUE);
+const USERNAME_IN: Key = Key::new(&["sidus.iscsi.username_in", "ISCSI_IN_USERNAME", "iscsi_in_username"], CHAP_VALUE);
+const PASSWORD_IN: Key =
+    Key::secret(&["sidus.iscsi.password_in", "ISCSI_IN_PASSWORD", "iscsi_in_password"], CHAP_VALUE);
+const UNION: Key = Key::new(&["sidus.union"], "auto, overlay or aufs");
+const TMPFS_SIZE: Key = Key::new(
+    &["sidus.tmpfs.size"],
+    "bytes with k, m or g, as in 512m, or a percentage of the memory, as in 50%; at least 1m or 1%",
+);
 const TMPFS_INODES: Key =
-    Key { names: &["sidus.tmpfs.inodes"], accepts: "a number of inodes with k, m or g, as in 500k; at least 1k" };
-const ON_FAILURE: Key = Key { names: &["sidus.on_failure"], accepts: "panic, tmpfs, ro, shell or reboot" };
-const TIMEOUT: Key = Key { names: &["sidus.timeout"], accepts: "seconds from 1 to 86400" };
-const DEBUG: Key = Key { names: &["sidus.debug"], accepts: "nothing, 1 or 0" };
+    Key::new(&["sidus.tmpfs.inodes"], "a number of inodes with k, m or g, as in 500k; at least 1k");
+const ON_FAILURE: Key = Key::new(&["sidus.on_failure"], "panic, tmpfs, ro, shell or reboot");
+const TIMEOUT: Key = Key::new(&["sidus.timeout"], "seconds from 1 to 86400");
+const DEBUG: Key = Key::new(&["sidus.debug"], "nothing, 1 or 0");
+
+const CHAP_VALUE: &str = "1 to 255 bytes, as the iSCSI target's CHAP account has it";
 
 /// Every key that `rootaufs` reads, but for `root=`.
-pub const KEYS: &[Key] = &[AUFS, TARGET_IP, INITIATOR, UNION, TMPFS_SIZE, TMPFS_INODES, ON_FAILURE, TIMEOUT, DEBUG];
+pub const KEYS: &[Key] = &[
+    AUFS,
+    TARGET_IP,
+    TARGET_PORT,
+    TARGET_NAME,
+    TARGET,
+    INITIATOR,
+    LUN,
+    DIGEST,
+    USERNAME,
+    PASSWORD,
+    USERNAME_IN,
+    PASSWORD_IN,
+    UNION,
+    TMPFS_SIZE,
+    TMPFS_INODES,
+    ON_FAILURE,
+    TIMEOUT,
+    DEBUG,
+];
 
 /// Where keys that are new with this program live: an unknown one below it is an error.
 const NAMESPACE: &str = "sidus.";
@@ -81,12 +138,42 @@ pub enum Layer {
 /// What `aufs=iscsi` needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IscsiOptions {
-    /// `ISCSI_TARGET_IP=`: the portals to ask, in this order; never empty.
+    /// `ISCSI_TARGET_IP=`, with `ISCSI_TARGET_PORT=`: the portals to ask, in this order; never empty.
     pub portals: Vec<Portal>,
-    /// `ISCSI_INITIATOR=`: the name this node logs in with.
+    /// `sidus.iscsi.target=`, which may hold placeholders, or `ISCSI_TARGET_NAME=`: else the one that bears the node's
+    /// address.
+    pub target: Option<String>,
+    /// `ISCSI_INITIATOR=`: the name this node logs in with; it may hold placeholders.
     pub initiator: Option<String>,
+    /// `sidus.iscsi.lun=`: else the only disk.
+    pub lun: Option<u64>,
+    /// `sidus.iscsi.digest=`: over headers and data.
+    pub digest: Digest,
+    /// `sidus.iscsi.username=` and its like, with the key that gave the password.
+    pub credentials: Option<Credentials>,
+    /// Whether a word of the command line that goes into every process's environment holds a secret.
+    pub secret_in_environment: bool,
     /// The `root=` that names a file system.
     pub volume: Option<VolumeName>,
+}
+
+impl IscsiOptions {
+    /// What a person must know whose command line holds a secret.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        match (&self.credentials, self.secret_in_environment) {
+            (None, _) => None,
+            (Some(_), false) => Some(
+                "a CHAP password is on the kernel's command line: every user of this node can read /proc/cmdline; \
+                 /etc/sidus/iscsi.conf in the initramfs is for root alone",
+            ),
+            (Some(_), true) => Some(
+                "a CHAP password is on the kernel's command line under a name without a dot: every user of this node can \
+                 read /proc/cmdline, and the kernel hands it to init's environment; /etc/sidus/iscsi.conf in the \
+                 initramfs is for root alone",
+            ),
+        }
+    }
 }
 
 /// `root=LABEL=…` or `root=UUID=…`: which file system on the LUN.
@@ -212,6 +299,9 @@ pub enum OptionError {
         /// What it accepts.
         accepts: &'static str,
     },
+    /// Both directions of CHAP have one secret: it would prove nothing.
+    #[error("sidus.iscsi.password and sidus.iscsi.password_in are the same; they must differ (RFC 7143 12.1.3)")]
+    SameSecret,
 }
 
 /// All that is wrong with a command line, and what is to follow the failure.
@@ -291,16 +381,16 @@ impl Given<'_> {
     /// The raw value of a key: the key as written, and its value, empty where it has none.
     fn raw(&mut self, key: &Key) -> Option<(String, String)> {
         let mut found: Option<(&str, &str)> = None;
-        for word in self.words.iter().filter(|word| key.names.iter().any(|name| word.is(name))) {
+        for word in self.words.iter().filter(|word| key.is_named(word)) {
             let value = word.value.unwrap_or("");
             match found {
                 None => found = Some((word.key, value)),
                 Some((_, first)) if first == value => {}
                 Some((_, first)) => {
                     self.problems.push(OptionError::Conflict {
-                        key: key.names.first().copied().unwrap_or_default(),
-                        first: first.to_owned(),
-                        second: value.to_owned(),
+                        key: key.name(),
+                        first: shown(key, first),
+                        second: shown(key, value),
                     });
                     break;
                 }
@@ -314,7 +404,7 @@ impl Given<'_> {
         let (name, value) = self.raw(key)?;
         let parsed = T::read(&value);
         if parsed.is_none() {
-            self.problems.push(OptionError::Value { key: name, value, accepts: key.accepts });
+            self.problems.push(OptionError::Value { key: name, value: shown(key, &value), accepts: key.accepts });
         }
         parsed
     }
@@ -323,7 +413,16 @@ impl Given<'_> {
     fn iscsi(&mut self, layer: LayerName) -> Option<IscsiOptions> {
         let problems_before = self.problems.len();
         let portals: Option<Portals> = self.value(&TARGET_IP);
-        let initiator: Option<InitiatorText> = self.value(&INITIATOR);
+        let port = self.value(&TARGET_PORT).map(|Port(port)| port);
+        let target = self.target();
+        let initiator: Option<NameText> = self.value(&INITIATOR);
+        let lun = self.value(&LUN).map(|LunNumber(lun)| lun);
+        let digest = self.value(&DIGEST).unwrap_or_default();
+        let credentials = self.credentials();
+        let secret_in_environment = self
+            .words
+            .iter()
+            .any(|word| !word.key.contains('.') && [PASSWORD, PASSWORD_IN].iter().any(|key| key.is_named(word)));
         let volume = self.words.iter().rev().filter(|word| word.key == "root").find_map(|word| {
             let (kind, name) = word.value?.split_once('=')?;
             match kind {
@@ -333,9 +432,22 @@ impl Given<'_> {
             }
         });
         match portals {
-            Some(Portals(portals)) => {
-                Some(IscsiOptions { portals, initiator: initiator.map(|InitiatorText(text)| text), volume })
-            }
+            Some(Portals(portals)) => Some(IscsiOptions {
+                portals: portals
+                    .into_iter()
+                    .map(|(portal, has_port)| match port {
+                        Some(port) if !has_port => Portal { port, ..portal },
+                        _ => portal,
+                    })
+                    .collect(),
+                target,
+                initiator: initiator.map(|NameText(text)| text),
+                lun,
+                digest,
+                credentials,
+                secret_in_environment,
+                volume,
+            }),
             None => {
                 if layer == LayerName::Iscsi && self.problems.len() == problems_before {
                     self.problems.push(OptionError::Missing {
@@ -348,6 +460,65 @@ impl Given<'_> {
             }
         }
     }
+}
+
+impl Given<'_> {
+    /// `sidus.iscsi.target=` or `ISCSI_TARGET_NAME=`.
+    fn target(&mut self) -> Option<String> {
+        let template = self.value(&TARGET).map(|NameText(text)| text);
+        let literal = self.value(&TARGET_NAME).map(|name: Iqn| name.as_str().to_owned());
+        match (template, literal) {
+            (Some(first), Some(second)) if first != second => {
+                self.problems.push(OptionError::Conflict { key: TARGET.name(), first, second });
+                None
+            }
+            (template, literal) => template.or(literal),
+        }
+    }
+
+    /// The CHAP account, and the target's own for mutual CHAP.
+    fn credentials(&mut self) -> Option<Credentials> {
+        let own = self.account(&USERNAME, &PASSWORD);
+        let target = self.account(&USERNAME_IN, &PASSWORD_IN);
+        match (own, target) {
+            (Some(own), Some(target)) if own.secret == target.secret => {
+                self.problems.push(OptionError::SameSecret);
+                None
+            }
+            (Some(own), target) => Some(Credentials { own, target }),
+            (None, None) => None,
+            (None, Some(_)) => {
+                self.missing(&USERNAME, "the password that the target proves is of no use without the node's own");
+                None
+            }
+        }
+    }
+
+    fn account(&mut self, name: &Key, secret: &Key) -> Option<Account> {
+        let username = self.value(name).map(|ChapText(text)| text);
+        let password = self.value(secret).map(|ChapText(text)| text);
+        match (username, password) {
+            (Some(name), Some(secret)) => Some(Account { name, secret: Secret::new(secret) }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.missing(secret, "a user name for CHAP is of no use without its password");
+                None
+            }
+            (None, Some(_)) => {
+                self.missing(name, "a password for CHAP is of no use without its user name");
+                None
+            }
+        }
+    }
+
+    fn missing(&mut self, key: &Key, because: &'static str) {
+        self.problems.push(OptionError::Missing { key: key.name(), because, accepts: key.accepts });
+    }
+}
+
+/// A value as an error may show it.
+fn shown(key: &Key, value: &str) -> String {
+    if key.secret { "(a secret)" } else { value }.to_owned()
 }
 
 /// A value of a key.
@@ -437,23 +608,71 @@ impl Value for Switch {
     }
 }
 
-/// Portals separated by commas.
-struct Portals(Vec<Portal>);
+/// Portals separated by commas; whether each names its port.
+struct Portals(Vec<(Portal, bool)>);
 
 impl Value for Portals {
     fn read(text: &str) -> Option<Self> {
-        let portals: Result<Vec<Portal>, _> = text.split(',').map(str::parse).collect();
-        portals.ok().map(Self)
+        let portal = |text: &str| {
+            let has_port = match text.rsplit_once(']') {
+                Some((_, rest)) => rest.starts_with(':'),
+                None => text.matches(':').count() == 1,
+            };
+            text.parse().ok().map(|portal| (portal, has_port))
+        };
+        text.split(',').map(portal).collect::<Option<_>>().map(Self)
     }
 }
 
-/// An initiator's name; it may hold placeholders, so it is no [`crate::iscsi::name::Iqn`] yet.
-struct InitiatorText(String);
+struct Port(u16);
 
-impl Value for InitiatorText {
+impl Value for Port {
+    fn read(text: &str) -> Option<Self> {
+        digits(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).map(Self)
+    }
+}
+
+/// The number of a logical unit: what 14 bits hold (SAM-5, flat space addressing).
+struct LunNumber(u64);
+
+impl Value for LunNumber {
+    fn read(text: &str) -> Option<Self> {
+        digits(text).filter(|lun| *lun < 1 << 14).map(Self)
+    }
+}
+
+impl Value for Digest {
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "crc32c" => Some(Self::Crc32c),
+            "none" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
+impl Value for Iqn {
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+/// An iSCSI name that may hold placeholders, so it is no [`Iqn`] yet.
+struct NameText(String);
+
+impl Value for NameText {
     fn read(text: &str) -> Option<Self> {
         let start = ["iqn.", "eui.", "naa."].iter().any(|start| text.starts_with(start));
         (start && text.len() <= 223).then(|| Self(text.to_owned()))
+    }
+}
+
+/// A name or secret of CHAP.
+struct ChapText(String);
+
+impl Value for ChapText {
+    fn read(text: &str) -> Option<Self> {
+        (1..=255).contains(&text.len()).then(|| Self(text.to_owned()))
     }
 }
 
@@ -483,7 +702,16 @@ mod tests {
 
     fn iscsi(portals: &[&str]) -> IscsiOptions {
         let portals = portals.iter().map(|portal| portal.parse().unwrap()).collect();
-        IscsiOptions { portals, initiator: None, volume: None }
+        IscsiOptions {
+            portals,
+            target: None,
+            initiator: None,
+            lun: None,
+            digest: Digest::None,
+            credentials: None,
+            secret_in_environment: false,
+            volume: None,
+        }
     }
 
     #[test]
@@ -539,6 +767,56 @@ mod tests {
                 },
             ),
         ];
+        let account = |name: &str, secret: &str| Account { name: name.to_owned(), secret: Secret::new(secret) };
+        let portals = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14";
+        let more: &[(&str, IscsiOptions)] = &[
+            (
+                "sidus.iscsi.target=iqn.2026-01.org.example:{mac} sidus.iscsi.lun=3 sidus.iscsi.digest=crc32c",
+                IscsiOptions {
+                    target: Some("iqn.2026-01.org.example:{mac}".to_owned()),
+                    lun: Some(3),
+                    digest: Digest::Crc32c,
+                    ..iscsi(&["10.13.20.14"])
+                },
+            ),
+            (
+                "iscsi_target_name=iqn.2026-01.org.example:disk sidus.iscsi.digest=none",
+                IscsiOptions {
+                    target: Some("iqn.2026-01.org.example:disk".to_owned()),
+                    ..iscsi(&["10.13.20.14"])
+                },
+            ),
+            (
+                "sidus.iscsi.username=node sidus.iscsi.password=\"a secret\" sidus.iscsi.username_in=san \
+                 sidus.iscsi.password_in=another",
+                IscsiOptions {
+                    credentials: Some(Credentials {
+                        own: account("node", "a secret"),
+                        target: Some(account("san", "another")),
+                    }),
+                    ..iscsi(&["10.13.20.14"])
+                },
+            ),
+            (
+                "iscsi_username=node ISCSI_PASSWORD=secret",
+                IscsiOptions {
+                    credentials: Some(Credentials { own: account("node", "secret"), target: None }),
+                    secret_in_environment: true,
+                    ..iscsi(&["10.13.20.14"])
+                },
+            ),
+        ];
+        for (line, expected) in more {
+            let options = BootOptions { layer: Layer::Iscsi(expected.clone()), ..tmpfs() };
+            assert_eq!(BootOptions::parse(&format!("{portals} {line}")), Ok(options), "command line {line:?}");
+        }
+        for (line, portals) in [
+            ("10.13.20.14,10.13.20.15:3262,[fd00::1],[fd00::2]:3263,fd00::3", ["10.13.20.14:3261", "10.13.20.15:3262", "[fd00::1]:3261", "[fd00::2]:3263", "[fd00::3]:3261"]),
+        ] {
+            let options = BootOptions { layer: Layer::Iscsi(iscsi(&portals)), ..tmpfs() };
+            let line = format!("aufs=iscsi ISCSI_TARGET_IP={line} iscsi_target_port=3261");
+            assert_eq!(BootOptions::parse(&line), Ok(options), "command line {line:?}");
+        }
         for (line, expected) in table {
             assert_eq!(BootOptions::parse(line).as_ref(), Ok(expected), "command line {line:?}");
         }
@@ -556,7 +834,9 @@ mod tests {
             ),
             (
                 "sidus.unoin=aufs",
-                &["sidus.unoin: no such key; accepted: sidus.union, sidus.tmpfs.size, sidus.tmpfs.inodes, \
+                &["sidus.unoin: no such key; accepted: sidus.iscsi.target, sidus.iscsi.lun, sidus.iscsi.digest, \
+                   sidus.iscsi.username, sidus.iscsi.password, sidus.iscsi.username_in, sidus.iscsi.password_in, \
+                   sidus.union, sidus.tmpfs.size, sidus.tmpfs.inodes, \
                    sidus.on_failure, sidus.timeout, sidus.debug"],
             ),
             ("sidus.union=zfs", &["sidus.union=zfs: not a value of sidus.union; accepted: auto, overlay or aufs"]),
@@ -591,6 +871,50 @@ mod tests {
                 "ISCSI_INITIATOR=node1",
                 &["ISCSI_INITIATOR=node1: not a value of ISCSI_INITIATOR; accepted: an iSCSI name, as in \
                    iqn.2013-04.zone.sidus.target:default"],
+            ),
+            (
+                "iscsi_target_port=0 sidus.iscsi.lun=16384 sidus.iscsi.digest=md5",
+                &[
+                    "iscsi_target_port=0: not a value of iscsi_target_port; accepted: a port from 1 to 65535",
+                    "sidus.iscsi.lun=16384: not a value of sidus.iscsi.lun; accepted: a number from 0 to 16383",
+                    "sidus.iscsi.digest=md5: not a value of sidus.iscsi.digest; accepted: crc32c or none",
+                ],
+            ),
+            (
+                "ISCSI_TARGET_NAME=iqn.x",
+                &["ISCSI_TARGET_NAME=iqn.x: not a value of ISCSI_TARGET_NAME; accepted: an iSCSI name, as in \
+                   iqn.2013-04.zone.sidus.target:10.13.20.101"],
+            ),
+            (
+                "sidus.iscsi.target=iqn.2026-01.a:{ip} iscsi_target_name=iqn.2026-01.a:b",
+                &["sidus.iscsi.target: given twice, as \"iqn.2026-01.a:{ip}\" and as \"iqn.2026-01.a:b\"; give it once"],
+            ),
+            (
+                "sidus.iscsi.target=disk",
+                &["sidus.iscsi.target=disk: not a value of sidus.iscsi.target; accepted: an iSCSI name, which may \
+                   hold {ip}, {mac}, {hostname} and {uuid}, as in iqn.2013-04.zone.sidus.target:{ip}"],
+            ),
+            (
+                "iscsi_password=",
+                &["iscsi_password=(a secret): not a value of iscsi_password; accepted: 1 to 255 bytes, as the iSCSI \
+                   target's CHAP account has it"],
+            ),
+            (
+                "sidus.iscsi.password=one iscsi_password=two",
+                &[
+                    "sidus.iscsi.password: given twice, as \"(a secret)\" and as \"(a secret)\"; give it once",
+                    "sidus.iscsi.username is missing: a password for CHAP is of no use without its user name; accepted: \
+                     1 to 255 bytes, as the iSCSI target's CHAP account has it",
+                ],
+            ),
+            (
+                "sidus.iscsi.username=a",
+                &["sidus.iscsi.password is missing: a user name for CHAP is of no use without its password; accepted: \
+                   1 to 255 bytes, as the iSCSI target's CHAP account has it"],
+            ),
+            (
+                "sidus.iscsi.username=a sidus.iscsi.password=x sidus.iscsi.username_in=b sidus.iscsi.password_in=x",
+                &["sidus.iscsi.password and sidus.iscsi.password_in are the same; they must differ (RFC 7143 12.1.3)"],
             ),
             (
                 "aufs=ramfs sidus.debug=yes",

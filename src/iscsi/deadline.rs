@@ -23,6 +23,16 @@ impl Deadline {
         self.limit.checked_sub(self.started.elapsed()).filter(|left| *left >= SHORTEST)
     }
 
+    /// A part of what is left: at most `limit`, so that one attempt does not use it all up.
+    pub fn part(&self, limit: Duration) -> Self {
+        Self::after(self.remaining().unwrap_or_default().min(limit))
+    }
+
+    /// How long it has run.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The whole limit: for the message that it is over.
     pub const fn limit(&self) -> Duration {
         self.limit
