@@ -340,7 +340,12 @@ mod tests {
         let machine = Machine::new("tree", "", "");
         machine.write("lib/modules/6.1.0-9-amd64/modules.dep", "");
         machine.write("lib/modules/6.12.1-amd64/modules.dep", "kernel/fs/overlayfs/overlay.ko.xz:\n");
-        let facts = Facts::suppose("nfsroot=10.0.0.1:/srv/tree,tcp", Some(&machine.0), Wanted { union: UnionChoice::Auto, lun: false }).unwrap();
+        let facts = Facts::suppose(
+            "nfsroot=10.0.0.1:/srv/tree,tcp",
+            Some(&machine.0),
+            Wanted { union: UnionChoice::Auto, lun: false },
+        )
+        .unwrap();
         assert_eq!(facts.root.source, "10.0.0.1:/srv/tree");
         let overlay = machine.0.join("lib/modules/6.12.1-amd64/kernel/fs/overlayfs/overlay.ko.xz");
         assert_eq!(facts.overlay, FsSupport::Module(vec![overlay]));

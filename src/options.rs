@@ -781,10 +781,7 @@ mod tests {
             ),
             (
                 "iscsi_target_name=iqn.2026-01.org.example:disk sidus.iscsi.digest=none",
-                IscsiOptions {
-                    target: Some("iqn.2026-01.org.example:disk".to_owned()),
-                    ..iscsi(&["10.13.20.14"])
-                },
+                IscsiOptions { target: Some("iqn.2026-01.org.example:disk".to_owned()), ..iscsi(&["10.13.20.14"]) },
             ),
             (
                 "sidus.iscsi.username=node sidus.iscsi.password=\"a secret\" sidus.iscsi.username_in=san \
@@ -810,9 +807,10 @@ mod tests {
             let options = BootOptions { layer: Layer::Iscsi(expected.clone()), ..tmpfs() };
             assert_eq!(BootOptions::parse(&format!("{portals} {line}")), Ok(options), "command line {line:?}");
         }
-        for (line, portals) in [
-            ("10.13.20.14,10.13.20.15:3262,[fd00::1],[fd00::2]:3263,fd00::3", ["10.13.20.14:3261", "10.13.20.15:3262", "[fd00::1]:3261", "[fd00::2]:3263", "[fd00::3]:3261"]),
-        ] {
+        for (line, portals) in [(
+            "10.13.20.14,10.13.20.15:3262,[fd00::1],[fd00::2]:3263,fd00::3",
+            ["10.13.20.14:3261", "10.13.20.15:3262", "[fd00::1]:3261", "[fd00::2]:3263", "[fd00::3]:3261"],
+        )] {
             let options = BootOptions { layer: Layer::Iscsi(iscsi(&portals)), ..tmpfs() };
             let line = format!("aufs=iscsi ISCSI_TARGET_IP={line} iscsi_target_port=3261");
             assert_eq!(BootOptions::parse(&line), Ok(options), "command line {line:?}");

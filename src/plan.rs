@@ -228,8 +228,8 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     let mut steps: Vec<Step> = modules.iter().map(|file| Step::LoadModule { file: file.clone() }).collect();
 
     if let Upper::Lun(_) = upper {
-        let files = modules_for(&facts.lun.iscsi)
-            .map_err(|looked_in| PlanError::NoIscsi { looked_in: looked_in.to_vec() })?;
+        let files =
+            modules_for(&facts.lun.iscsi).map_err(|looked_in| PlanError::NoIscsi { looked_in: looked_in.to_vec() })?;
         steps.extend(files.iter().map(|file| Step::LoadModule { file: file.clone() }));
     }
 

@@ -31,6 +31,7 @@ pub mod server;
 pub mod shell;
 mod stamp;
 mod step;
+pub mod target;
 pub mod test;
 pub mod tree;
 

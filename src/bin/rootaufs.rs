@@ -42,7 +42,8 @@ fn main() -> ExitCode {
             }
         },
         Verb::CheckCredentials { file } => match read_credentials(&file) {
-            Ok(_) => ExitCode::SUCCESS,
+            Ok(Some(_)) => ExitCode::SUCCESS,
+            Ok(None) => complain(&format!("{}: no such file", file.display()), 1),
             Err(error) => complain(&error.to_string(), 1),
         },
         Verb::Version => print(concat!("rootaufs ", env!("CARGO_PKG_VERSION"), "\n")),

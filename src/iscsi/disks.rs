@@ -3,13 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::deadline::Deadline;
+use super::deadline::{within, Deadline};
 use super::netlink::Connection;
 
 /// How many entries of a folder are looked at.
@@ -63,26 +61,10 @@ pub struct Unit {
 pub fn scan(root: &Path, host: u32, deadline: Deadline) -> Result<(), DisksError> {
     let path = root.join(format!("sys/class/scsi_host/host{host}/scan"));
     let failed = |source| DisksError::Io { path: path.clone(), source };
-    let outcome = Arc::new(Mutex::new(None));
-    let (file, waiting, told) = (path.clone(), thread::current(), Arc::clone(&outcome));
-    thread::Builder::new()
-        .name("scan".into())
-        .spawn(move || {
-            let result = fs::write(&file, "- - -");
-            if let Ok(mut outcome) = told.lock() {
-                *outcome = Some(result);
-            }
-            waiting.unpark();
-        })
-        .map_err(failed)?;
-    loop {
-        if let Some(result) = outcome.lock().ok().and_then(|mut outcome| outcome.take()) {
-            return result.map_err(failed);
-        }
-        let Some(left) = deadline.remaining() else {
-            return Err(DisksError::ScanTimeout { path, after: deadline.limit() });
-        };
-        thread::park_timeout(left);
+    let file = path.clone();
+    match within(deadline, "scan", move || fs::write(&file, "- - -")).map_err(failed)? {
+        Some(result) => result.map_err(failed),
+        None => Err(DisksError::ScanTimeout { path, after: deadline.limit() }),
     }
 }
 

@@ -60,11 +60,7 @@ mod tests {
 
     #[test]
     fn the_one_that_is_wanted_or_the_only_one() {
-        let unit = |lun, kind, disk: &str| Unit {
-            lun,
-            kind,
-            disk: (!disk.is_empty()).then(|| disk.to_owned()),
-        };
+        let unit = |lun, kind, disk: &str| Unit { lun, kind, disk: (!disk.is_empty()).then(|| disk.to_owned()) };
         let controller = unit(0, 12, "");
         let disk = |lun, name: &str| Ok(Some(Disk { lun, name: name.to_owned() }));
         let error = |text: &str| Err(text.to_owned());

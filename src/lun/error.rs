@@ -46,10 +46,12 @@ pub enum LunError {
         source: ChooseError,
     },
     /// The login.
-    #[error("login to {target} at {portal}: {source}")]
+    #[error("login to {target} at {portal}, with{} CHAP: {source}", if *chap { "" } else { "out" })]
     LogIn {
         /// Which target.
         target: Iqn,
+        /// Whether there are credentials for it.
+        chap: bool,
         /// At which portal.
         portal: Portal,
         /// What failed.

@@ -14,8 +14,6 @@ mod uevent;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -29,10 +27,11 @@ use self::target::Found;
 use self::uevent::Uevents;
 use crate::facts::{FsSupport, LunSupport};
 use crate::iscsi::credentials::CredentialsFile;
-use crate::iscsi::deadline::Deadline;
+use crate::iscsi::deadline::{within, Deadline};
 use crate::iscsi::disks::{scan, units};
 use crate::iscsi::kernel::Kernel;
 use crate::iscsi::login::Authenticated;
+use crate::iscsi::name::Portal;
 use crate::iscsi::negotiation::Offer;
 use crate::iscsi::session::{self, Session};
 use crate::kmsg::Log;
@@ -92,8 +91,6 @@ pub struct Lun {
     volume: Option<Volume>,
 }
 
-use crate::iscsi::name::Portal;
-
 impl Lun {
     /// Nothing is done yet; all waits end `limit` after now.
     #[must_use]
@@ -114,7 +111,7 @@ impl Lun {
     /// # Errors
     /// [`LunError`]
     pub fn find_target(&mut self, options: &IscsiOptions, log: &Log) -> Result<String, LunError> {
-        self.credentials = read_credentials(&self.root.join(CREDENTIALS))?;
+        self.credentials = read_credentials(&self.root.join(CREDENTIALS))?.unwrap_or_default();
         let (root, credentials) = (&self.root, &self.credentials);
         let found =
             persist(self.deadline, log, &mut |deadline| target::find(root, options, credentials, log, deadline))?;
@@ -130,8 +127,7 @@ impl Lun {
     pub fn log_in(&mut self, options: &IscsiOptions, log: &Log) -> Result<String, LunError> {
         let found = self.found.as_ref().ok_or(LunError::Order { missing: "the target" })?;
         let credentials = options.credentials.as_ref().or_else(|| self.credentials.credentials_for(&found.name));
-        let offer =
-            Offer { header_digest: options.digest, data_digest: options.digest, ..Offer::default() };
+        let offer = Offer { header_digest: options.digest, data_digest: options.digest, ..Offer::default() };
         let mut kernel = Kernel::open(&self.root)?;
         let (portal, session) = persist(self.deadline, log, &mut |deadline| {
             target::log_in(&mut kernel, found, credentials, offer, deadline)
@@ -172,10 +168,13 @@ impl Lun {
         let size = number(&sysfs.join("size"))?.saturating_mul(SYSFS_SECTOR);
         let sector = u32::try_from(number(&sysfs.join("queue/logical_block_size"))?).unwrap_or(0);
         let (path, name) = (self.root.join("dev").join(&disk.name), device.clone());
-        let places = within(self.deadline, "the first blocks of the disk", move || {
+        let survey = move || {
             let file = File::open(&path).map_err(|source| LunError::File { doing: "open", path, source })?;
             contents::survey(&name, &mut |offset, buffer| file.read_exact_at(buffer, offset), size, sector)
-        })?;
+        };
+        let places = within(self.deadline, "read", survey)
+            .map_err(|source| LunError::Kernel { doing: "start a thread", source })?
+            .ok_or_else(|| self.late("the first blocks of the disk"))??;
         let (partition, fs) = contents::choose(&device, &places, wanted)?;
         let device = match partition {
             None => PathBuf::from(&device),
@@ -194,6 +193,10 @@ impl Lun {
         let words = format!("{} on {}", fs.kind.name(), device.display());
         self.volume = Some(Volume { device, fs });
         Ok(words)
+    }
+
+    fn late(&self, what: &str) -> LunError {
+        LunError::Timeout { what: what.to_owned(), after: self.deadline.limit().as_secs() }
     }
 
     /// Mounts the volume.
@@ -270,26 +273,6 @@ fn number(path: &Path) -> Result<u64, LunError> {
     text.trim().parse().map_err(|_| failed(std::io::ErrorKind::InvalidData.into()))
 }
 
-/// Does what can hang on a dead target in a thread of its own: nothing can stop it, but nobody has to wait for it.
-fn within<T: Send + 'static>(
-    deadline: Deadline,
-    what: &str,
-    work: impl FnOnce() -> Result<T, LunError> + Send + 'static,
-) -> Result<T, LunError> {
-    let (sender, receiver) = mpsc::channel();
-    thread::Builder::new()
-        .name("read".to_owned())
-        // Nobody listens any more: it came too late.
-        .spawn(move || drop(sender.send(work())))
-        .map_err(|source| LunError::Kernel { doing: "start a thread", source })?;
-    match receiver.recv_timeout(deadline.remaining().unwrap_or_default()) {
-        Ok(result) => result,
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Err(LunError::Timeout { what: what.to_owned(), after: deadline.limit().as_secs() })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,16 +281,5 @@ mod tests {
     fn partitions_are_named_as_the_kernel_does() {
         assert_eq!(partition_name("sda", 1), "sda1");
         assert_eq!(partition_name("nvme0n1", 12), "nvme0n1p12");
-    }
-
-    #[test]
-    fn what_hangs_is_left_behind() {
-        let limit = Deadline::after(Duration::from_millis(50));
-        let hung = within(limit, "a thread", || {
-            thread::sleep(Duration::from_secs(5));
-            Ok(())
-        });
-        assert_eq!(hung.unwrap_err().to_string(), "a thread did not come within 0 s");
-        assert_eq!(within(Deadline::after(Duration::from_secs(5)), "a number", || Ok(42)).unwrap(), 42);
     }
 }

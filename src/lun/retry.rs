@@ -72,7 +72,8 @@ pub fn persist<T>(
         };
         if said.is_none_or(|said| said.elapsed() >= REMIND) {
             said = Some(Instant::now());
-            let words = format!("waiting ({} of {} s): {error}", deadline.elapsed().as_secs(), deadline.limit().as_secs());
+            let words =
+                format!("waiting ({} of {} s): {error}", deadline.elapsed().as_secs(), deadline.limit().as_secs());
             log.say(Level::Warning, &words);
         }
         std::thread::sleep(pause.min(left));

@@ -40,15 +40,15 @@ pub struct Found {
     pub initiator: InitiatorName,
 }
 
-/// Reads the file of credentials; where there is none, nobody wants CHAP.
+/// Reads the file of credentials; `None` where there is none.
 ///
 /// # Errors
 /// [`LunError::Credentials`], [`LunError::File`]; no error has any of its values.
-pub fn read_credentials(path: &Path) -> Result<CredentialsFile, LunError> {
+pub fn read_credentials(path: &Path) -> Result<Option<CredentialsFile>, LunError> {
     let failed = |source| LunError::File { doing: "read", path: path.to_owned(), source };
     let file = match fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(CredentialsFile::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     let wrong = |source| LunError::Credentials { path: path.to_owned(), source };
@@ -58,7 +58,7 @@ pub fn read_credentials(path: &Path) -> Result<CredentialsFile, LunError> {
     file.take(limit).read_to_end(&mut contents).map_err(failed)?;
     let parsed = CredentialsFile::parse(&contents).map_err(wrong);
     contents.fill(0);
-    parsed
+    parsed.map(Some)
 }
 
 /// Asks the portals in turn, until one has the target; without a discovery where its name is given.
@@ -98,7 +98,8 @@ fn find_at(
     deadline: Deadline,
 ) -> Result<Target, LunError> {
     follow(portal, |portal| {
-        let (challenge, [a, b, c]) = random()?;
+        // Nobody has to prove anything to a discovery: no challenge is sent.
+        let (challenge, [a, b, c]) = random(GetRandomFlags::INSECURE)?;
         let config = Config {
             credentials: credentials.cloned(),
             // A random ISID (RFC 7143 11.12.5): a discovery is no session that anybody could want back.
@@ -144,6 +145,9 @@ pub fn log_in(
     offer: Offer,
     deadline: Deadline,
 ) -> Result<(Portal, Session), LunError> {
+    // Early in a boot good random numbers may take a second to come: only a challenge is worth that.
+    let mutual = credentials.is_some_and(|credentials| credentials.target.is_some());
+    let secure = if mutual { GetRandomFlags::empty() } else { GetRandomFlags::INSECURE };
     in_turn(&found.portals, |portal| {
         follow(portal, |portal| {
             let plan = session::Plan {
@@ -151,10 +155,12 @@ pub fn log_in(
                 offer,
                 ..session::Plan::new(portal, found.name.clone(), found.initiator.clone())
             };
-            match session::log_in(kernel, &plan, random()?.0, deadline) {
+            match session::log_in(kernel, &plan, random(secure)?.0, deadline) {
                 Ok(session) => Ok(Either::Here((portal, session))),
                 Err(SessionError::Moved { address, .. }) => Ok(Either::Moved(address)),
-                Err(source) => Err(LunError::LogIn { target: found.name.clone(), portal, source }),
+                Err(source) => {
+                    Err(LunError::LogIn { target: found.name.clone(), portal, chap: credentials.is_some(), source })
+                }
             }
         })
     })
@@ -194,10 +200,10 @@ fn follow<T>(portal: Portal, mut attempt: impl FnMut(Portal) -> Result<Either<T>
 }
 
 /// A fresh challenge for CHAP, and three bytes for an ISID.
-fn random() -> Result<(OwnChallenge, [u8; 3]), LunError> {
+fn random(flags: GetRandomFlags) -> Result<(OwnChallenge, [u8; 3]), LunError> {
     let mut bytes = [0_u8; 20];
     let failed = |source| LunError::Kernel { doing: "get random numbers", source };
-    let got = getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    let got = getrandom(&mut bytes, flags).map_err(|errno| failed(errno.into()))?;
     if got < bytes.len() {
         return Err(failed(io::ErrorKind::UnexpectedEof.into()));
     }
@@ -263,7 +269,7 @@ mod tests {
     fn a_file_that_others_can_read_is_refused() {
         use std::os::unix::fs::PermissionsExt;
         let path = std::env::temp_dir().join(format!("sidus-credentials-{}", std::process::id()));
-        assert_eq!(read_credentials(&path).unwrap(), CredentialsFile::default());
+        assert_eq!(read_credentials(&path).unwrap(), None);
         fs::write(&path, "username = a\npassword = b\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let open = read_credentials(&path).unwrap_err().to_string();
@@ -274,6 +280,6 @@ mod tests {
             open,
             format!("{}: mode 0644; 0600 was expected, for it holds secrets (chmod 0600)", path.display())
         );
-        assert!(closed.default_credentials().is_some());
+        assert!(closed.unwrap().default_credentials().is_some());
     }
 }
