@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::fstab;
 use crate::kmsg::{Level, Log};
+use crate::lun::{Lun, LunError, LunReport};
 use crate::modules::{self, ModuleError};
 use crate::mount::{self, MountError};
 use crate::plan::{LayerDirs, Step};
@@ -49,8 +50,8 @@ pub enum StepError {
         source: io::Error,
     },
     /// `aufs=iscsi`
-    #[error("this version of rootaufs cannot log in to an iSCSI target yet")]
-    NoIscsi,
+    #[error(transparent)]
+    Lun(#[from] LunError),
 }
 
 impl StepError {
@@ -79,7 +80,7 @@ impl StepError {
             Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
             Self::File { source, .. } if source.raw_os_error().is_none() => "remove it from the tree on the NFS server",
             Self::File { .. } => "check that the NFS server exports the whole tree to this node with no_root_squash",
-            Self::NoIscsi => "boot with aufs=tmpfs",
+            Self::Lun(error) => error.remedy(),
         }
     }
 }
@@ -97,25 +98,42 @@ pub struct Failure {
     pub left: Vec<String>,
 }
 
-/// Carries the steps out.
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The steps.
+    pub done: Vec<Done>,
+    /// The LUN, where the layer is on one.
+    pub lun: Option<LunReport>,
+}
+
+/// Carries the steps out, on the machine whose root is `root`. What the network has to deliver may take `timeout`.
 ///
 /// # Errors
 /// [`Failure`]: the first step that failed; all before it are undone.
-pub fn apply(steps: &[Step], log: &Log) -> Result<Vec<Done>, Box<Failure>> {
+pub fn apply(steps: &[Step], root: &Path, timeout: Duration, log: &Log) -> Result<Applied, Box<Failure>> {
     let mut done = Vec::with_capacity(steps.len());
     let mut undo = Vec::new();
+    let mut lun = Lun::new(root, timeout);
     for step in steps {
-        let words = step.to_string();
+        let mut words = step.to_string();
         let start = Instant::now();
-        if let Err(error) = carry_out(step, &mut undo, log) {
-            let left = roll_back(undo, log);
-            return Err(Box::new(Failure { step: words, error, done, left }));
+        match carry_out(step, &mut lun, &mut undo, log) {
+            Ok(None) => {}
+            Ok(Some(outcome)) => {
+                words.push_str(": ");
+                words.push_str(&outcome);
+            }
+            Err(error) => {
+                let left = roll_back(undo, &mut lun, log);
+                return Err(Box::new(Failure { step: words, error, done, left }));
+            }
         }
         let took = start.elapsed();
         log.say(Level::Debug, &format!("{words}: {} us", took.as_micros()));
         done.push(Done { step: words, took });
     }
-    Ok(done)
+    Ok(Applied { done, lun: lun.report() })
 }
 
 /// How to undo one thing that was done.
@@ -123,12 +141,14 @@ pub fn apply(steps: &[Step], log: &Log) -> Result<Vec<Done>, Box<Failure>> {
 enum Undo {
     RemoveDirectory(PathBuf),
     Unmount(PathBuf),
+    LogOut,
     MoveBack { from: PathBuf, to: PathBuf },
     MountWritable(PathBuf),
     SuperblockWritable(PathBuf),
 }
 
-fn carry_out(step: &Step, undo: &mut Vec<Undo>, log: &Log) -> Result<(), StepError> {
+/// Carries one step out; says what came of it, where the step's own words do not.
+fn carry_out(step: &Step, lun: &mut Lun, undo: &mut Vec<Undo>, log: &Log) -> Result<Option<String>, StepError> {
     match step {
         Step::LoadModule { file } => modules::load(file)?,
         Step::MakeMountPoints { at } => {
@@ -142,7 +162,18 @@ fn carry_out(step: &Step, undo: &mut Vec<Undo>, log: &Log) -> Result<(), StepErr
             mount::mount_tmpfs(limits, at)?;
             undo.push(Undo::Unmount(at.clone()));
         }
-        Step::MountLun { .. } => return Err(StepError::NoIscsi),
+        Step::FindTarget { options } => return Ok(Some(lun.find_target(options, log)?)),
+        Step::LogIn { options } => {
+            let outcome = lun.log_in(options, log)?;
+            undo.push(Undo::LogOut);
+            return Ok(Some(outcome));
+        }
+        Step::WaitForDisk { lun: wanted } => return Ok(Some(lun.wait_for_disk(*wanted)?)),
+        Step::FindVolume { name } => return Ok(Some(lun.find_volume(name.as_ref())?)),
+        Step::MountVolume { at, drivers } => {
+            lun.mount_volume(at, drivers)?;
+            undo.push(Undo::Unmount(at.clone()));
+        }
         Step::MakeLayer { layer, like } => make_layer(layer, like, log)?,
         Step::Move { from, to } => {
             mount::move_to(from, to)?;
@@ -168,16 +199,19 @@ fn carry_out(step: &Step, undo: &mut Vec<Undo>, log: &Log) -> Result<(), StepErr
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Undoes all, the last first; says what could not be undone.
-fn roll_back(undo: Vec<Undo>, log: &Log) -> Vec<String> {
+fn roll_back(undo: Vec<Undo>, lun: &mut Lun, log: &Log) -> Vec<String> {
     let mut left = Vec::new();
     for action in undo.into_iter().rev() {
         let result = match &action {
             Undo::RemoveDirectory(path) => fs::remove_dir(path).map_err(StepError::file("remove directory", path)),
             Undo::Unmount(at) => mount::unmount_from(at).map_err(StepError::from),
+            // A disk that is still mounted must keep its session.
+            Undo::LogOut if !left.is_empty() => Ok(()),
+            Undo::LogOut => lun.log_out().map_err(StepError::from),
             Undo::MoveBack { from, to } => mount::move_to(from, to).map_err(StepError::from),
             Undo::MountWritable(at) => mount::set_mount_read_only(at, false).map_err(StepError::from),
             Undo::SuperblockWritable(at) => mount::set_superblock_read_only(at, false).map_err(StepError::from),

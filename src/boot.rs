@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::apply::{apply, make_plain_root_read_only};
-use crate::facts::Facts;
+use crate::apply::{apply, make_plain_root_read_only, Applied};
+use crate::facts::{Facts, Wanted};
 use crate::kmsg::{Level, Log};
 use crate::options::{BadOptions, BootOptions, Layer, OnFailure};
 use crate::plan::{plan, Plan};
@@ -50,6 +50,9 @@ pub fn boot(machine: &Machine) -> Next {
         }
     };
     log.set_debug(options.debug);
+    if let Layer::Iscsi(iscsi) = &options.layer {
+        iscsi.warning().into_iter().for_each(|warning| log.say(Level::Warning, warning));
+    }
     let mut report = Report::new(mode(&options.layer));
     match make_union(machine, &options, &mut report, &log) {
         Ok(plan) => {
@@ -63,22 +66,22 @@ pub fn boot(machine: &Machine) -> Next {
 /// Facts, plan, apply.
 fn make_union(machine: &Machine, options: &BootOptions, report: &mut Report, log: &Log) -> Result<Plan, FailureReport> {
     if options.layer == Layer::Off {
-        report.set_done(&Plan::Plain, &[]);
+        report.set_done(&Plan::Plain, Applied { done: Vec::new(), lun: None });
         return Ok(Plan::Plain);
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let facts = Facts::read(&machine.root, &machine.rootmnt, &kernel, options.union)
+    let facts = Facts::read(&machine.root, &machine.rootmnt, &kernel, Wanted::by(options))
         .map_err(|error| failure("read the machine's state", &error, "see rootaufs(8), FAILURES"))?;
     let plan = plan(options, &facts).map_err(|error| {
         let remedy = "boot a kernel that has it, or rebuild the initramfs with its module (update-initramfs -u)";
         failure("choose the union", &error, remedy)
     })?;
     if let Plan::Union(union) = &plan {
-        let done = apply(&union.steps, log).map_err(|failed| {
+        let applied = apply(&union.steps, &machine.root, options.timeout, log).map_err(|failed| {
             report.steps = steps(&failed.done);
             FailureReport::of_step(&failed)
         })?;
-        report.set_done(&plan, &done);
+        report.set_done(&plan, applied);
     }
     Ok(plan)
 }

@@ -13,6 +13,7 @@ rootaufs makes the root of a diskless node: the NFS root read-only, a writable l
   rootaufs init [--rootmnt DIR]                  in the initramfs: make the union (run by its init-bottom script)
   rootaufs plan [--cmdline LINE] [--root TREE]   print what init would do; needs no root, does nothing
   rootaufs status [--json]                       on a running node: what its root is made of
+  rootaufs check-credentials FILE                whether a file can be /etc/sidus/iscsi.conf
   rootaufs --version | --help
 
 See rootaufs(8) for the keys of the kernel's command line.
@@ -38,6 +39,11 @@ pub enum Verb {
         /// As it is.
         json: bool,
     },
+    /// Check a file of CHAP credentials.
+    CheckCredentials {
+        /// The file.
+        file: PathBuf,
+    },
     /// Print the version.
     Version,
     /// Print [`USAGE`].
@@ -57,6 +63,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             Some("init") => Verb::Init { rootmnt: PathBuf::from("/root") },
             Some("plan") => Verb::Plan { cmdline: None, tree: None },
             Some("status") => Verb::Status { json: false },
+            Some("check-credentials") => Verb::CheckCredentials { file: parser.value()?.into() },
             _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
         },
         Some(other) => return Err(other.unexpected()),
@@ -96,6 +103,7 @@ mod tests {
                 "plan --cmdline aufs=off --root=/srv/tree",
                 Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
             ),
+            ("check-credentials x", Verb::CheckCredentials { file: PathBuf::from("x") }),
             ("status --json", Verb::Status { json: true }),
         ];
         for (line, verb) in table {

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::cmdline::words;
 use crate::modules::{look_up, Lookup};
 use crate::mountinfo::{self, Mount, MountInfoError};
-use crate::options::UnionChoice;
+use crate::options::{BootOptions, Layer, UnionChoice};
 
 /// What [`crate::plan::plan`] needs to know of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,47 @@ pub struct Facts {
     pub overlay: FsSupport,
     /// Whether the kernel has aufs.
     pub aufs: FsSupport,
+    /// What the kernel has for a LUN.
+    pub lun: LunSupport,
+}
+
+/// What the kernel has for a session, its disk and what is on that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LunSupport {
+    /// iSCSI over TCP, and disks.
+    pub iscsi: FsSupport,
+    /// ext4
+    pub ext4: FsSupport,
+    /// xfs
+    pub xfs: FsSupport,
+    /// btrfs
+    pub btrfs: FsSupport,
+}
+
+impl LunSupport {
+    /// The same for all of it.
+    #[must_use]
+    pub fn all(support: &FsSupport) -> Self {
+        let [iscsi, ext4, xfs, btrfs] = [support, support, support, support].map(Clone::clone);
+        Self { iscsi, ext4, xfs, btrfs }
+    }
+}
+
+/// What is to be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which union.
+    pub union: UnionChoice,
+    /// Whether the layer is on a LUN.
+    pub lun: bool,
+}
+
+impl Wanted {
+    /// What these options may come to.
+    #[must_use]
+    pub fn by(options: &BootOptions) -> Self {
+        Self { union: options.union, lun: matches!(options.layer, Layer::Iscsi(_)) }
+    }
 }
 
 /// Whether the kernel can mount a file system.
@@ -84,11 +125,11 @@ pub enum FactsError {
 impl Facts {
     /// Reads the machine that runs this program, in its initramfs.
     ///
-    /// `kernel` is the release, as uname(2) tells it; only what `choice` may come to is looked for.
+    /// `kernel` is the release, as uname(2) tells it; only what is wanted is looked for.
     ///
     /// # Errors
     /// [`FactsError`]
-    pub fn read(root: &Path, rootmnt: &Path, kernel: &str, choice: UnionChoice) -> Result<Self, FactsError> {
+    pub fn read(root: &Path, rootmnt: &Path, kernel: &str, wanted: Wanted) -> Result<Self, FactsError> {
         let mounts = mountinfo::parse(&read(root, "proc/self/mountinfo")?)?;
         let at_root = mountinfo::topmost(&mounts, rootmnt)
             .cloned()
@@ -99,17 +140,18 @@ impl Facts {
         let below = mounts.iter().filter(|mount| mount.at != rootmnt && mount.at.starts_with(rootmnt));
         let filesystems = read(root, "proc/filesystems")?;
         let folders = [root.to_owned(), within(root, rootmnt)].map(|place| place.join("lib/modules").join(kernel));
-        let (overlay, aufs) = supports(&filesystems, &folders, choice)?;
-        Ok(Self { rootmnt: rootmnt.to_owned(), below: below.cloned().collect(), root: at_root, overlay, aufs })
+        let (overlay, aufs) = supports(&filesystems, &folders, wanted.union)?;
+        let lun = lun_support(&filesystems, &folders, wanted)?;
+        Ok(Self { rootmnt: rootmnt.to_owned(), below: below.cloned().collect(), root: at_root, overlay, aufs, lun })
     }
 
     /// Supposes the machine that a kernel command line would boot, for `rootaufs plan`.
     ///
-    /// With `tree`, its newest kernel's modules say which union it can have; without, overlayfs is taken for granted.
+    /// With `tree`, its newest kernel's modules say what it can have; without, all but aufs is taken for granted.
     ///
     /// # Errors
     /// [`FactsError::NoKernel`], [`FactsError::Modules`]
-    pub fn suppose(line: &str, tree: Option<&Path>, choice: UnionChoice) -> Result<Self, FactsError> {
+    pub fn suppose(line: &str, tree: Option<&Path>, wanted: Wanted) -> Result<Self, FactsError> {
         let words = words(line);
         let nfsroot = words.iter().find(|word| word.is("nfsroot")).and_then(|word| word.value).unwrap_or("nfs root");
         let source = nfsroot.split(',').next().unwrap_or(nfsroot);
@@ -122,14 +164,17 @@ impl Facts {
             options: read_only.to_owned(),
             super_options: read_only.to_owned(),
         };
-        let (overlay, aufs) = match tree {
-            None => (FsSupport::Ready, FsSupport::Missing { looked_in: Vec::new() }),
+        let ((overlay, aufs), lun) = match tree {
+            None => {
+                let missing = FsSupport::Missing { looked_in: Vec::new() };
+                ((FsSupport::Ready, missing), LunSupport::all(&FsSupport::Ready))
+            }
             Some(tree) => {
                 let folders = [newest_kernel(tree)?];
-                supports("", &folders, choice)?
+                (supports("", &folders, wanted.union)?, lun_support("", &folders, wanted)?)
             }
         };
-        Ok(Self { rootmnt, root, below: Vec::new(), overlay, aufs })
+        Ok(Self { rootmnt, root, below: Vec::new(), overlay, aufs, lun })
     }
 }
 
@@ -161,6 +206,40 @@ fn supports(filesystems: &str, folders: &[PathBuf], choice: UnionChoice) -> Resu
         _ => FsSupport::NotAsked,
     };
     Ok((overlay, aufs))
+}
+
+/// What a LUN needs, where there is to be one.
+fn lun_support(filesystems: &str, folders: &[PathBuf], wanted: Wanted) -> Result<LunSupport, FactsError> {
+    if !wanted.lun {
+        return Ok(LunSupport::all(&FsSupport::NotAsked));
+    }
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut add = |more: Vec<PathBuf>| {
+        for file in more {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    };
+    // Every connection makes a crc32c, also without digests, and no module names it as a dependency. Newer kernels have
+    // no module of that name: then it is built in.
+    if let Lookup::Files(more) = look_up(folders, "crc32c_generic").map_err(FactsError::Modules)? {
+        add(more);
+    }
+    let mut missing = None;
+    for name in ["iscsi_tcp", "sd_mod"] {
+        match look_up(folders, name).map_err(FactsError::Modules)? {
+            Lookup::Builtin => {}
+            Lookup::Files(more) => add(more),
+            Lookup::Missing { looked_in } => missing = Some(looked_in),
+        }
+    }
+    Ok(LunSupport {
+        iscsi: missing.map_or(FsSupport::Module(files), |looked_in| FsSupport::Missing { looked_in }),
+        ext4: support(filesystems, folders, "ext4")?,
+        xfs: support(filesystems, folders, "xfs")?,
+        btrfs: support(filesystems, folders, "btrfs")?,
+    })
 }
 
 fn support(filesystems: &str, folders: &[PathBuf], name: &str) -> Result<FsSupport, FactsError> {
@@ -213,7 +292,7 @@ mod tests {
         }
 
         fn facts_for(&self, choice: UnionChoice) -> Result<Facts, FactsError> {
-            Facts::read(&self.0, Path::new("/root"), KERNEL, choice)
+            Facts::read(&self.0, Path::new("/root"), KERNEL, Wanted { union: choice, lun: false })
         }
     }
 
@@ -261,9 +340,34 @@ mod tests {
         let machine = Machine::new("tree", "", "");
         machine.write("lib/modules/6.1.0-9-amd64/modules.dep", "");
         machine.write("lib/modules/6.12.1-amd64/modules.dep", "kernel/fs/overlayfs/overlay.ko.xz:\n");
-        let facts = Facts::suppose("nfsroot=10.0.0.1:/srv/tree,tcp", Some(&machine.0), UnionChoice::Auto).unwrap();
+        let facts = Facts::suppose(
+            "nfsroot=10.0.0.1:/srv/tree,tcp",
+            Some(&machine.0),
+            Wanted { union: UnionChoice::Auto, lun: false },
+        )
+        .unwrap();
         assert_eq!(facts.root.source, "10.0.0.1:/srv/tree");
         let overlay = machine.0.join("lib/modules/6.12.1-amd64/kernel/fs/overlayfs/overlay.ko.xz");
         assert_eq!(facts.overlay, FsSupport::Module(vec![overlay]));
+    }
+
+    #[test]
+    fn what_a_lun_needs_is_looked_for_where_there_is_to_be_one() {
+        let machine = Machine::new("lun", ROOT, "nodev\ttmpfs\n\text4\n");
+        let wanted = Wanted { union: UnionChoice::Aufs, lun: true };
+        let read = || Facts::read(&machine.0, Path::new("/root"), KERNEL, wanted).map(|facts| facts.lun);
+        let folder = machine.0.join("lib/modules").join(KERNEL);
+        let index = format!("lib/modules/{KERNEL}/modules.dep");
+        machine.write(&index, "a/sd_mod.ko:\na/libiscsi.ko: a/sti.ko\na/xfs.ko: a/libcrc32c.ko\n");
+        assert!(matches!(read().unwrap().iscsi, FsSupport::Missing { .. }), "{:?}", read());
+        machine.write(&index, "a/sd_mod.ko:\na/iscsi_tcp.ko: a/libiscsi.ko a/sti.ko\na/xfs.ko: a/libcrc32c.ko\n");
+        let files = |names: &[&str]| FsSupport::Module(names.iter().map(|name| folder.join(name)).collect());
+        let lun = read().unwrap();
+        assert_eq!(lun.iscsi, files(&["a/sti.ko", "a/libiscsi.ko", "a/iscsi_tcp.ko", "a/sd_mod.ko"]));
+        assert_eq!((lun.ext4, lun.xfs), (FsSupport::Ready, files(&["a/libcrc32c.ko", "a/xfs.ko"])));
+        assert!(matches!(lun.btrfs, FsSupport::Missing { .. }), "{:?}", lun.btrfs);
+        machine.write(&index, "a/crc32c_generic.ko.xz:\na/sd_mod.ko:\n");
+        machine.write(&format!("lib/modules/{KERNEL}/modules.builtin"), "a/iscsi_tcp.ko\n");
+        assert_eq!(read().unwrap().iscsi, files(&["a/crc32c_generic.ko.xz", "a/sd_mod.ko"]));
     }
 }

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod fstab;
 pub mod iscsi;
 pub mod kmsg;
+pub mod lun;
 pub mod modules;
 pub mod mount;
 pub mod mountinfo;

@@ -131,6 +131,14 @@ pub fn mount_tmpfs(limits: &TmpfsLimits, at: &Path) -> Result<(), MountError> {
     context.attach(MountAttrFlags::empty(), at)
 }
 
+/// Mounts a volume for writing, without times of access: each would be a write over the network.
+///
+/// # Errors
+/// [`MountError`]
+pub fn mount_volume(fs: &'static str, device: &Path, at: &Path) -> Result<(), MountError> {
+    FsContext::open(fs)?.set("source", device)?.attach(MountAttrFlags::MOUNT_ATTR_NOATIME, at)
+}
+
 /// Mounts a union.
 ///
 /// # Errors

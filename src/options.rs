@@ -9,40 +9,19 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::keys::{Key, KEYS};
+use self::keys::{
+    AUFS, DEBUG, DIGEST, INITIATOR, LUN, ON_FAILURE, PASSWORD, PASSWORD_IN, TARGET, TARGET_IP, TARGET_NAME,
+    TARGET_PORT, TIMEOUT, TMPFS_INODES, TMPFS_SIZE, UNION, USERNAME, USERNAME_IN,
+};
+use self::values::{ChapText, LayerName, LunNumber, NameText, Port, Portals, Seconds, Switch, Value};
 use crate::cmdline::{same_key, words, Word};
-use crate::iscsi::name::Portal;
+use crate::iscsi::chap::{Account, Credentials, Secret};
+use crate::iscsi::name::{Iqn, Portal};
+use crate::iscsi::negotiation::Digest;
 
-/// A key of the command line: its names and what it accepts, as errors and documentation word it.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// The name; where a second spelling is accepted, it follows.
-    pub names: &'static [&'static str],
-    /// The accepted values.
-    pub accepts: &'static str,
-}
-
-const AUFS: Key = Key { names: &["aufs"], accepts: "tmpfs, iscsi or off" };
-const TARGET_IP: Key = Key {
-    names: &["ISCSI_TARGET_IP", "iscsi_target_ip"],
-    accepts: "addresses separated by commas, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260",
-};
-const INITIATOR: Key = Key {
-    names: &["ISCSI_INITIATOR", "iscsi_initiator"],
-    accepts: "an iSCSI name, as in iqn.2013-04.zone.sidus.target:default",
-};
-const UNION: Key = Key { names: &["sidus.union"], accepts: "auto, overlay or aufs" };
-const TMPFS_SIZE: Key = Key {
-    names: &["sidus.tmpfs.size"],
-    accepts: "bytes with k, m or g, as in 512m, or a percentage of the memory, as in 50%; at least 1m or 1%",
-};
-const TMPFS_INODES: Key =
-    Key { names: &["sidus.tmpfs.inodes"], accepts: "a number of inodes with k, m or g, as in 500k; at least 1k" };
-const ON_FAILURE: Key = Key { names: &["sidus.on_failure"], accepts: "panic, tmpfs, ro, shell or reboot" };
-const TIMEOUT: Key = Key { names: &["sidus.timeout"], accepts: "seconds from 1 to 86400" };
-const DEBUG: Key = Key { names: &["sidus.debug"], accepts: "nothing, 1 or 0" };
-
-/// Every key that `rootaufs` reads, but for `root=`.
-pub const KEYS: &[Key] = &[AUFS, TARGET_IP, INITIATOR, UNION, TMPFS_SIZE, TMPFS_INODES, ON_FAILURE, TIMEOUT, DEBUG];
+mod keys;
+mod values;
 
 /// Where keys that are new with this program live: an unknown one below it is an error.
 const NAMESPACE: &str = "sidus.";
@@ -81,12 +60,42 @@ pub enum Layer {
 /// What `aufs=iscsi` needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IscsiOptions {
-    /// `ISCSI_TARGET_IP=`: the portals to ask, in this order; never empty.
+    /// `ISCSI_TARGET_IP=`, with `ISCSI_TARGET_PORT=`: the portals to ask, in this order; never empty.
     pub portals: Vec<Portal>,
-    /// `ISCSI_INITIATOR=`: the name this node logs in with.
+    /// `sidus.iscsi.target=`, which may hold placeholders, or `ISCSI_TARGET_NAME=`: else the one that bears the node's
+    /// address.
+    pub target: Option<String>,
+    /// `ISCSI_INITIATOR=`: the name this node logs in with; it may hold placeholders.
     pub initiator: Option<String>,
+    /// `sidus.iscsi.lun=`: else the only disk.
+    pub lun: Option<u64>,
+    /// `sidus.iscsi.digest=`: over headers and data.
+    pub digest: Digest,
+    /// `sidus.iscsi.username=` and its like, with the key that gave the password.
+    pub credentials: Option<Credentials>,
+    /// Whether a word of the command line that goes into every process's environment holds a secret.
+    pub secret_in_environment: bool,
     /// The `root=` that names a file system.
     pub volume: Option<VolumeName>,
+}
+
+impl IscsiOptions {
+    /// What a person must know whose command line holds a secret.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        match (&self.credentials, self.secret_in_environment) {
+            (None, _) => None,
+            (Some(_), false) => Some(
+                "a CHAP password is on the kernel's command line: every user of this node can read /proc/cmdline; \
+                 /etc/sidus/iscsi.conf in the initramfs is for root alone",
+            ),
+            (Some(_), true) => Some(
+                "a CHAP password is on the kernel's command line under a name without a dot: every user of this node can \
+                 read /proc/cmdline, and the kernel hands it to init's environment; /etc/sidus/iscsi.conf in the \
+                 initramfs is for root alone",
+            ),
+        }
+    }
 }
 
 /// `root=LABEL=…` or `root=UUID=…`: which file system on the LUN.
@@ -212,6 +221,9 @@ pub enum OptionError {
         /// What it accepts.
         accepts: &'static str,
     },
+    /// Both directions of CHAP have one secret: it would prove nothing.
+    #[error("sidus.iscsi.password and sidus.iscsi.password_in are the same; they must differ (RFC 7143 12.1.3)")]
+    SameSecret,
 }
 
 /// All that is wrong with a command line, and what is to follow the failure.
@@ -291,16 +303,16 @@ impl Given<'_> {
     /// The raw value of a key: the key as written, and its value, empty where it has none.
     fn raw(&mut self, key: &Key) -> Option<(String, String)> {
         let mut found: Option<(&str, &str)> = None;
-        for word in self.words.iter().filter(|word| key.names.iter().any(|name| word.is(name))) {
+        for word in self.words.iter().filter(|word| key.is_named(word)) {
             let value = word.value.unwrap_or("");
             match found {
                 None => found = Some((word.key, value)),
                 Some((_, first)) if first == value => {}
                 Some((_, first)) => {
                     self.problems.push(OptionError::Conflict {
-                        key: key.names.first().copied().unwrap_or_default(),
-                        first: first.to_owned(),
-                        second: value.to_owned(),
+                        key: key.name(),
+                        first: shown(key, first),
+                        second: shown(key, value),
                     });
                     break;
                 }
@@ -314,7 +326,7 @@ impl Given<'_> {
         let (name, value) = self.raw(key)?;
         let parsed = T::read(&value);
         if parsed.is_none() {
-            self.problems.push(OptionError::Value { key: name, value, accepts: key.accepts });
+            self.problems.push(OptionError::Value { key: name, value: shown(key, &value), accepts: key.accepts });
         }
         parsed
     }
@@ -323,7 +335,16 @@ impl Given<'_> {
     fn iscsi(&mut self, layer: LayerName) -> Option<IscsiOptions> {
         let problems_before = self.problems.len();
         let portals: Option<Portals> = self.value(&TARGET_IP);
-        let initiator: Option<InitiatorText> = self.value(&INITIATOR);
+        let port = self.value(&TARGET_PORT).map(|Port(port)| port);
+        let target = self.target();
+        let initiator: Option<NameText> = self.value(&INITIATOR);
+        let lun = self.value(&LUN).map(|LunNumber(lun)| lun);
+        let digest = self.value(&DIGEST).unwrap_or_default();
+        let credentials = self.credentials();
+        let secret_in_environment = self
+            .words
+            .iter()
+            .any(|word| !word.key.contains('.') && [PASSWORD, PASSWORD_IN].iter().any(|key| key.is_named(word)));
         let volume = self.words.iter().rev().filter(|word| word.key == "root").find_map(|word| {
             let (kind, name) = word.value?.split_once('=')?;
             match kind {
@@ -333,9 +354,22 @@ impl Given<'_> {
             }
         });
         match portals {
-            Some(Portals(portals)) => {
-                Some(IscsiOptions { portals, initiator: initiator.map(|InitiatorText(text)| text), volume })
-            }
+            Some(Portals(portals)) => Some(IscsiOptions {
+                portals: portals
+                    .into_iter()
+                    .map(|(portal, has_port)| match port {
+                        Some(port) if !has_port => Portal { port, ..portal },
+                        _ => portal,
+                    })
+                    .collect(),
+                target,
+                initiator: initiator.map(|NameText(text)| text),
+                lun,
+                digest,
+                credentials,
+                secret_in_environment,
+                volume,
+            }),
             None => {
                 if layer == LayerName::Iscsi && self.problems.len() == problems_before {
                     self.problems.push(OptionError::Missing {
@@ -350,299 +384,65 @@ impl Given<'_> {
     }
 }
 
-/// A value of a key.
-trait Value: Sized {
-    /// `None` for what the key does not accept; [`Key::accepts`] says what it does.
-    fn read(text: &str) -> Option<Self>;
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum LayerName {
-    Off,
-    Tmpfs,
-    Iscsi,
-}
-
-impl Value for LayerName {
-    fn read(text: &str) -> Option<Self> {
-        match text {
-            "off" => Some(Self::Off),
-            "tmpfs" => Some(Self::Tmpfs),
-            "iscsi" => Some(Self::Iscsi),
-            _ => None,
+impl Given<'_> {
+    /// `sidus.iscsi.target=` or `ISCSI_TARGET_NAME=`.
+    fn target(&mut self) -> Option<String> {
+        let template = self.value(&TARGET).map(|NameText(text)| text);
+        let literal = self.value(&TARGET_NAME).map(|name: Iqn| name.as_str().to_owned());
+        match (template, literal) {
+            (Some(first), Some(second)) if first != second => {
+                self.problems.push(OptionError::Conflict { key: TARGET.name(), first, second });
+                None
+            }
+            (template, literal) => template.or(literal),
         }
     }
-}
 
-impl Value for UnionChoice {
-    fn read(text: &str) -> Option<Self> {
-        match text {
-            "auto" => Some(Self::Auto),
-            "overlay" => Some(Self::Overlay),
-            "aufs" => Some(Self::Aufs),
-            _ => None,
+    /// The CHAP account, and the target's own for mutual CHAP.
+    fn credentials(&mut self) -> Option<Credentials> {
+        let own = self.account(&USERNAME, &PASSWORD);
+        let target = self.account(&USERNAME_IN, &PASSWORD_IN);
+        match (own, target) {
+            (Some(own), Some(target)) if own.secret == target.secret => {
+                self.problems.push(OptionError::SameSecret);
+                None
+            }
+            (Some(own), target) => Some(Credentials { own, target }),
+            (None, None) => None,
+            (None, Some(_)) => {
+                self.missing(&USERNAME, "the password that the target proves is of no use without the node's own");
+                None
+            }
         }
     }
-}
 
-impl Value for OnFailure {
-    fn read(text: &str) -> Option<Self> {
-        match text {
-            "panic" => Some(Self::Panic),
-            "tmpfs" => Some(Self::Tmpfs),
-            "ro" => Some(Self::ReadOnly),
-            "shell" => Some(Self::Shell),
-            "reboot" => Some(Self::Reboot),
-            _ => None,
+    fn account(&mut self, name: &Key, secret: &Key) -> Option<Account> {
+        let username = self.value(name).map(|ChapText(text)| text);
+        let password = self.value(secret).map(|ChapText(text)| text);
+        match (username, password) {
+            (Some(name), Some(secret)) => Some(Account { name, secret: Secret::new(secret) }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.missing(secret, "a user name for CHAP is of no use without its password");
+                None
+            }
+            (None, Some(_)) => {
+                self.missing(name, "a password for CHAP is of no use without its user name");
+                None
+            }
         }
     }
-}
 
-impl Value for TmpfsSize {
-    fn read(text: &str) -> Option<Self> {
-        if let Some(percent) = text.strip_suffix('%') {
-            let percent = digits(percent)?;
-            return u8::try_from(percent).ok().filter(|percent| (1..=100).contains(percent)).map(Self::Percent);
-        }
-        // To tmpfs, 0 means without any limit: a node that fills its memory dies.
-        scaled(text).filter(|bytes| *bytes >= 1 << 20).map(Self::Bytes)
+    fn missing(&mut self, key: &Key, because: &'static str) {
+        self.problems.push(OptionError::Missing { key: key.name(), because, accepts: key.accepts });
     }
 }
 
-impl Value for TmpfsInodes {
-    fn read(text: &str) -> Option<Self> {
-        scaled(text).filter(|inodes| *inodes >= 1 << 10).map(Self)
-    }
-}
-
-/// A time in whole seconds, at most a day.
-struct Seconds(u64);
-
-impl Value for Seconds {
-    fn read(text: &str) -> Option<Self> {
-        digits(text).filter(|seconds| (1..=86_400).contains(seconds)).map(Self)
-    }
-}
-
-/// A key that is on where it stands alone.
-struct Switch(bool);
-
-impl Value for Switch {
-    fn read(text: &str) -> Option<Self> {
-        match text {
-            "" | "1" => Some(Self(true)),
-            "0" => Some(Self(false)),
-            _ => None,
-        }
-    }
-}
-
-/// Portals separated by commas.
-struct Portals(Vec<Portal>);
-
-impl Value for Portals {
-    fn read(text: &str) -> Option<Self> {
-        let portals: Result<Vec<Portal>, _> = text.split(',').map(str::parse).collect();
-        portals.ok().map(Self)
-    }
-}
-
-/// An initiator's name; it may hold placeholders, so it is no [`crate::iscsi::name::Iqn`] yet.
-struct InitiatorText(String);
-
-impl Value for InitiatorText {
-    fn read(text: &str) -> Option<Self> {
-        let start = ["iqn.", "eui.", "naa."].iter().any(|start| text.starts_with(start));
-        (start && text.len() <= 223).then(|| Self(text.to_owned()))
-    }
-}
-
-/// A number of digits alone: no sign, no space.
-fn digits(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-/// A number with an optional k, m or g, each 1024 of the one before, as tmpfs(5) counts.
-fn scaled(text: &str) -> Option<u64> {
-    let (number, shift) = match text.as_bytes().last()?.to_ascii_lowercase() {
-        b'k' => (text.get(..text.len().checked_sub(1)?)?, 10),
-        b'm' => (text.get(..text.len().checked_sub(1)?)?, 20),
-        b'g' => (text.get(..text.len().checked_sub(1)?)?, 30),
-        _ => (text, 0),
-    };
-    digits(number)?.checked_mul(1 << shift)
+/// A value as an error may show it.
+fn shown(key: &Key, value: &str) -> String {
+    if key.secret { "(a secret)" } else { value }.to_owned()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tmpfs() -> BootOptions {
-        BootOptions { layer: Layer::Tmpfs, ..BootOptions::default() }
-    }
-
-    fn iscsi(portals: &[&str]) -> IscsiOptions {
-        let portals = portals.iter().map(|portal| portal.parse().unwrap()).collect();
-        IscsiOptions { portals, initiator: None, volume: None }
-    }
-
-    #[test]
-    fn good_command_lines() {
-        let article = "console=tty1 root=/dev/nfs initrd=initrd.img-Sidus nfsroot=10.13.20.13:/srv/nfsroot/wheezy64,\
-                       rsize=8192,wsize=8192,tcp ip=dhcp aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 \
-                       ISCSI_INITIATOR=iqn.2013-04.zone.sidus.target:default root=LABEL=ISCSI";
-        let table: &[(&str, BootOptions)] = &[
-            ("", BootOptions { layer: Layer::Off, ..tmpfs() }),
-            ("quiet aufs=off", BootOptions { layer: Layer::Off, ..tmpfs() }),
-            ("root=/dev/nfs ip=dhcp aufs=tmpfs", tmpfs()),
-            ("aufs=tmpfs aufs=tmpfs", tmpfs()),
-            ("aufs=tmpfs -- sidus.nonsense=1", tmpfs()),
-            ("aufs=tmpfs sidus.union=overlay", BootOptions { union: UnionChoice::Overlay, ..tmpfs() }),
-            ("aufs=tmpfs sidus.union=aufs", BootOptions { union: UnionChoice::Aufs, ..tmpfs() }),
-            ("aufs=tmpfs sidus.on-failure=ro", BootOptions { on_failure: OnFailure::ReadOnly, ..tmpfs() }),
-            ("aufs=tmpfs sidus.on_failure=tmpfs", BootOptions { on_failure: OnFailure::Tmpfs, ..tmpfs() }),
-            ("aufs=tmpfs sidus.on_failure=shell", BootOptions { on_failure: OnFailure::Shell, ..tmpfs() }),
-            ("aufs=tmpfs sidus.on_failure=reboot", BootOptions { on_failure: OnFailure::Reboot, ..tmpfs() }),
-            ("aufs=tmpfs sidus.timeout=30", BootOptions { timeout: Duration::from_secs(30), ..tmpfs() }),
-            ("aufs=tmpfs sidus.debug", BootOptions { debug: true, ..tmpfs() }),
-            ("aufs=tmpfs sidus.debug=0", tmpfs()),
-            (
-                "aufs=tmpfs sidus.tmpfs.size=512M sidus.tmpfs.inodes=10k",
-                BootOptions {
-                    tmpfs: TmpfsLimits { size: Some(TmpfsSize::Bytes(512 << 20)), inodes: Some(TmpfsInodes(10 << 10)) },
-                    ..tmpfs()
-                },
-            ),
-            (
-                "aufs=tmpfs sidus.tmpfs.size=50%",
-                BootOptions { tmpfs: TmpfsLimits { size: Some(TmpfsSize::Percent(50)), inodes: None }, ..tmpfs() },
-            ),
-            (
-                article,
-                BootOptions {
-                    layer: Layer::Iscsi(IscsiOptions {
-                        initiator: Some("iqn.2013-04.zone.sidus.target:default".to_owned()),
-                        volume: Some(VolumeName::Label("ISCSI".to_owned())),
-                        ..iscsi(&["10.13.20.14"])
-                    }),
-                    ..tmpfs()
-                },
-            ),
-            (
-                "aufs=iscsi iscsi_target_ip=10.13.20.14:3261,[fd00::14]:3260 root=UUID=0a34-07",
-                BootOptions {
-                    layer: Layer::Iscsi(IscsiOptions {
-                        volume: Some(VolumeName::Uuid("0a34-07".to_owned())),
-                        ..iscsi(&["10.13.20.14:3261", "[fd00::14]:3260"])
-                    }),
-                    ..tmpfs()
-                },
-            ),
-        ];
-        for (line, expected) in table {
-            assert_eq!(BootOptions::parse(line).as_ref(), Ok(expected), "command line {line:?}");
-        }
-    }
-
-    #[test]
-    fn bad_command_lines_say_key_value_and_what_is_accepted() {
-        let table: &[(&str, &[&str])] = &[
-            ("aufs=ramfs", &["aufs=ramfs: not a value of aufs; accepted: tmpfs, iscsi or off"]),
-            ("aufs", &["aufs=: not a value of aufs; accepted: tmpfs, iscsi or off"]),
-            ("aufs=tmpfs aufs=off", &["aufs: given twice, as \"tmpfs\" and as \"off\"; give it once"]),
-            (
-                "ISCSI_TARGET_IP=10.0.0.1 iscsi_target_ip=10.0.0.2",
-                &["ISCSI_TARGET_IP: given twice, as \"10.0.0.1\" and as \"10.0.0.2\"; give it once"],
-            ),
-            (
-                "sidus.unoin=aufs",
-                &["sidus.unoin: no such key; accepted: sidus.union, sidus.tmpfs.size, sidus.tmpfs.inodes, \
-                   sidus.on_failure, sidus.timeout, sidus.debug"],
-            ),
-            ("sidus.union=zfs", &["sidus.union=zfs: not a value of sidus.union; accepted: auto, overlay or aufs"]),
-            (
-                "sidus.tmpfs.size=0",
-                &["sidus.tmpfs.size=0: not a value of sidus.tmpfs.size; accepted: bytes with k, m or g, as in 512m, \
-                   or a percentage of the memory, as in 50%; at least 1m or 1%"],
-            ),
-            (
-                "sidus.tmpfs.inodes=-1",
-                &["sidus.tmpfs.inodes=-1: not a value of sidus.tmpfs.inodes; accepted: a number of inodes with k, m \
-                   or g, as in 500k; at least 1k"],
-            ),
-            (
-                "sidus.on_failure=hang",
-                &["sidus.on_failure=hang: not a value of sidus.on_failure; accepted: panic, tmpfs, ro, shell or \
-                   reboot"],
-            ),
-            ("sidus.timeout=0", &["sidus.timeout=0: not a value of sidus.timeout; accepted: seconds from 1 to 86400"]),
-            ("sidus.debug=yes", &["sidus.debug=yes: not a value of sidus.debug; accepted: nothing, 1 or 0"]),
-            (
-                "aufs=iscsi",
-                &["ISCSI_TARGET_IP is missing: aufs=iscsi needs the address of the iSCSI server; accepted: addresses \
-                   separated by commas, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260"],
-            ),
-            (
-                "aufs=iscsi ISCSI_TARGET_IP=target.example",
-                &["ISCSI_TARGET_IP=target.example: not a value of ISCSI_TARGET_IP; accepted: addresses separated by \
-                   commas, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260"],
-            ),
-            (
-                "ISCSI_INITIATOR=node1",
-                &["ISCSI_INITIATOR=node1: not a value of ISCSI_INITIATOR; accepted: an iSCSI name, as in \
-                   iqn.2013-04.zone.sidus.target:default"],
-            ),
-            (
-                "aufs=ramfs sidus.debug=yes",
-                &[
-                    "aufs=ramfs: not a value of aufs; accepted: tmpfs, iscsi or off",
-                    "sidus.debug=yes: not a value of sidus.debug; accepted: nothing, 1 or 0",
-                ],
-            ),
-        ];
-        for (line, expected) in table {
-            let problems = BootOptions::parse(line).map_err(|bad| bad.problems).expect_err(line);
-            let got: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            assert_eq!(&got, expected, "command line {line:?}");
-        }
-    }
-
-    #[test]
-    fn sizes_outside_of_the_limits_are_refused() {
-        for size in ["", "0", "1", "1023k", "0%", "101%", "300%", "18446744073709551615g", "1 m", "+1m", "m", "1t", "é"]
-        {
-            assert_eq!(TmpfsSize::read(size), None, "size {size:?}");
-        }
-        for inodes in ["", "0", "1023", "1%", "99999999999999999999"] {
-            assert_eq!(TmpfsInodes::read(inodes), None, "inodes {inodes:?}");
-        }
-    }
-
-    #[test]
-    fn what_follows_the_failure_is_known_even_when_the_rest_is_wrong() {
-        let bad = BootOptions::parse("sidus.union=zfs sidus.on_failure=reboot").unwrap_err();
-        assert_eq!(bad.on_failure, OnFailure::Reboot);
-    }
-
-    #[test]
-    fn a_wrong_key_does_not_hide_that_the_plain_root_is_asked_for() {
-        let table = [
-            ("sidus.nonsense", true),
-            ("aufs=off sidus.union=zfs", true),
-            ("aufs=of", false),
-            ("aufs=tmpfs aufs=off", false),
-        ];
-        for (line, off) in table {
-            assert_eq!(BootOptions::parse(line).unwrap_err().off, off, "command line {line:?}");
-        }
-    }
-
-    #[test]
-    fn the_man_page_explains_every_key() {
-        let page = include_str!("../initramfs-hooks/rootaufs.8");
-        for name in KEYS.iter().flat_map(|key| key.names) {
-            let entry = page.lines().any(|line| line.starts_with(".B") && line.contains(name));
-            assert!(entry, "rootaufs.8 has no entry for {name}");
-        }
-    }
-}
+#[path = "options_tests.rs"]
+mod tests;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::facts::{Facts, FsSupport};
+use crate::facts::{Facts, FsSupport, LunSupport};
+use crate::iscsi::negotiation::Digest;
 use crate::mountinfo::Mount;
-use crate::options::{BootOptions, IscsiOptions, Layer, TmpfsLimits, UnionChoice};
+use crate::options::{BootOptions, IscsiOptions, Layer, TmpfsLimits, UnionChoice, VolumeName};
 
 /// Where the NFS root goes.
 pub const RO: &str = "/ro";
@@ -98,12 +99,32 @@ pub enum Step {
         /// Its size.
         limits: TmpfsLimits,
     },
-    /// Find, log in to and mount the LUN that bears this node's address.
-    MountLun {
+    /// Find the target that is this node's.
+    FindTarget {
+        /// How.
+        options: IscsiOptions,
+    },
+    /// Log in to it: the kernel then has the session.
+    LogIn {
+        /// How.
+        options: IscsiOptions,
+    },
+    /// Let the kernel look for the session's disks, and wait for the one that is meant.
+    WaitForDisk {
+        /// Its LUN; else the only one.
+        lun: Option<u64>,
+    },
+    /// Find the file system on it.
+    FindVolume {
+        /// Its name; else the only one.
+        name: Option<VolumeName>,
+    },
+    /// Mount it.
+    MountVolume {
         /// Where.
         at: PathBuf,
-        /// Which.
-        options: IscsiOptions,
+        /// The file systems that it may have.
+        drivers: LunSupport,
     },
     /// Make the directories of a layer, the upper one with owner, mode and attributes of the lower one.
     MakeLayer {
@@ -181,6 +202,12 @@ pub enum PlanError {
         /// Where the module was looked for.
         looked_in: Vec<PathBuf>,
     },
+    /// No iSCSI over TCP, or no SCSI disks.
+    #[error("this kernel has no iscsi_tcp or no sd_mod: no modules of these names in {}", places(looked_in))]
+    NoIscsi {
+        /// Where the modules were looked for.
+        looked_in: Vec<PathBuf>,
+    },
 }
 
 fn places(looked_in: &[PathBuf]) -> String {
@@ -200,14 +227,26 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     let (kind, modules) = choose_union(options.union, facts)?;
     let mut steps: Vec<Step> = modules.iter().map(|file| Step::LoadModule { file: file.clone() }).collect();
 
+    if let Upper::Lun(_) = upper {
+        let files =
+            modules_for(&facts.lun.iscsi).map_err(|looked_in| PlanError::NoIscsi { looked_in: looked_in.to_vec() })?;
+        steps.extend(files.iter().map(|file| Step::LoadModule { file: file.clone() }));
+    }
+
     // 1. Make /ro, /rw and /aufs. At the top level only: run-init dies of a mount left below a subdirectory.
     steps.push(Step::MakeMountPoints { at: [RO, RW, UNION].map(PathBuf::from).to_vec() });
     // 2. The writable layer first: while it is missing, nothing has been moved that would have to be moved back.
     let rw = PathBuf::from(RW);
-    steps.push(match &upper {
-        Upper::Tmpfs(limits) => Step::MountTmpfs { at: rw, limits: *limits },
-        Upper::Lun(iscsi) => Step::MountLun { at: rw, options: iscsi.clone() },
-    });
+    match &upper {
+        Upper::Tmpfs(limits) => steps.push(Step::MountTmpfs { at: rw, limits: *limits }),
+        Upper::Lun(iscsi) => steps.extend([
+            Step::FindTarget { options: iscsi.clone() },
+            Step::LogIn { options: iscsi.clone() },
+            Step::WaitForDisk { lun: iscsi.lun },
+            Step::FindVolume { name: iscsi.volume.clone() },
+            Step::MountVolume { at: rw, drivers: facts.lun.clone() },
+        ]),
+    }
     // 3. The NFS root to /ro.
     steps.push(Step::Move { from: facts.rootmnt.clone(), to: PathBuf::from(RO) });
     // 4. Both into /aufs.
@@ -323,11 +362,28 @@ impl fmt::Display for Step {
                 limits.size.map_or(Ok(()), |size| write!(f, " size={size}"))?;
                 limits.inodes.map_or(Ok(()), |inodes| write!(f, " nr_inodes={inodes}"))
             }
-            Self::MountLun { at, options } => {
-                write!(f, "mount the LUN that bears this node's address on {}, from", at.display())?;
-                options.portals.iter().try_for_each(|portal| write!(f, " {portal}"))?;
-                options.volume.as_ref().map_or(Ok(()), |volume| write!(f, " {volume}"))
+            Self::FindTarget { options } => {
+                match &options.target {
+                    Some(name) => write!(f, "take the target {name} at")?,
+                    None => write!(f, "find the target that bears this node's address at")?,
+                }
+                options.portals.iter().try_for_each(|portal| write!(f, " {portal}"))
             }
+            Self::LogIn { options } => {
+                write!(f, "log in")?;
+                if options.credentials.is_some() {
+                    write!(f, " by the command line's CHAP account")?;
+                }
+                match options.digest {
+                    Digest::None => Ok(()),
+                    Digest::Crc32c => write!(f, " with digests"),
+                }
+            }
+            Self::WaitForDisk { lun: Some(lun) } => write!(f, "wait for the session's disk with LUN {lun}"),
+            Self::WaitForDisk { lun: None } => write!(f, "wait for the session's only disk"),
+            Self::FindVolume { name: Some(name) } => write!(f, "find the file system with {name} on it"),
+            Self::FindVolume { name: None } => write!(f, "find the only file system on it"),
+            Self::MountVolume { at, .. } => write!(f, "mount the file system on {}", at.display()),
             Self::MakeLayer { layer, like } => {
                 write!(f, "make layer {} like {}", layer.upper.display(), like.display())
             }
@@ -369,6 +425,7 @@ mod tests {
             below: below.iter().map(|(at, fs)| mount(at, fs)).collect(),
             overlay: FsSupport::Ready,
             aufs: FsSupport::Missing { looked_in: vec![PathBuf::from("/lib/modules/6.1")] },
+            lun: LunSupport::all(&FsSupport::Module(vec![PathBuf::from("/lib/modules/6.1/iscsi_tcp.ko")])),
         }
     }
 
@@ -401,6 +458,48 @@ mod tests {
              11. move /rw to /aufs/rw\n\
              12. move /aufs to /root\n"
         );
+    }
+
+    #[test]
+    fn iscsi_reads_like_the_article() {
+        let text = steps("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14,10.13.20.15:3261 root=LABEL=ISCSI", &facts(&[]));
+        assert!(
+            text.starts_with(
+                " 1. load kernel module /lib/modules/6.1/iscsi_tcp.ko\n \
+                 2. make mount points /ro /rw /aufs\n \
+                 3. find the target that bears this node's address at 10.13.20.14:3260 10.13.20.15:3261\n \
+                 4. log in\n \
+                 5. wait for the session's only disk\n \
+                 6. find the file system with LABEL=ISCSI on it\n \
+                 7. mount the file system on /rw\n \
+                 8. move /root to /ro\n"
+            ),
+            "{text}"
+        );
+        let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 sidus.iscsi.target=iqn.2026-01.a:{mac} sidus.iscsi.lun=3 \
+                    sidus.iscsi.username=node sidus.iscsi.password=hidden sidus.iscsi.digest=crc32c";
+        let text = steps(line, &facts(&[]));
+        for step in [
+            "take the target iqn.2026-01.a:{mac} at 10.13.20.14:3260\n",
+            "log in by the command line's CHAP account with digests\n",
+            "wait for the session's disk with LUN 3\n",
+            "find the only file system on it\n",
+        ] {
+            assert!(text.contains(step), "{step:?} is not in\n{text}");
+        }
+        assert!(!text.contains("hidden"), "{text}");
+    }
+
+    #[test]
+    fn a_kernel_without_iscsi_is_an_error() {
+        let lun = LunSupport::all(&FsSupport::Missing { looked_in: vec![PathBuf::from("/a")] });
+        let facts = Facts { lun, ..facts(&[]) };
+        let options = BootOptions::parse("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14").unwrap();
+        assert_eq!(
+            plan(&options, &facts).unwrap_err().to_string(),
+            "this kernel has no iscsi_tcp or no sd_mod: no modules of these names in /a"
+        );
+        assert!(plan(&BootOptions::parse("aufs=tmpfs").unwrap(), &facts).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::facts::{Facts, FactsError};
+use crate::facts::{Facts, FactsError, Wanted};
 use crate::options::BootOptions;
 use crate::plan::{plan, Plan, PlanError};
 
@@ -37,7 +37,7 @@ pub fn preview(root: &Path, cmdline: Option<String>, tree: Option<&Path>) -> Res
     };
     let options = BootOptions::parse(&line)
         .map_err(|bad| PreviewError::Options(bad.problems.iter().map(ToString::to_string).collect()))?;
-    let facts = Facts::suppose(&line, tree, options.union)?;
+    let facts = Facts::suppose(&line, tree, Wanted::by(&options))?;
     let plan = plan(&options, &facts)?;
     let supposed = match (&plan, tree) {
         (Plan::Plain, _) => String::new(),

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::apply::{Done, Failure};
+use crate::apply::{Applied, Done, Failure};
+use crate::lun::LunReport;
 use crate::plan::{Plan, Step, UnionPlan, Upper, RO, RW};
 
 /// Where the report is, below `/`.
@@ -30,6 +31,9 @@ pub struct Report {
     pub lower: Option<Side>,
     /// The side that is written.
     pub upper: Option<Side>,
+    /// The LUN that the upper side is on.
+    #[serde(default)]
+    pub iscsi: Option<LunReport>,
     /// Whether what is written here survives a reboot.
     pub persistent: bool,
     /// What was done, in order; after a failure, what had been done and was undone.
@@ -98,6 +102,7 @@ impl Report {
             union: None,
             lower: None,
             upper: None,
+            iscsi: None,
             persistent: false,
             steps: Vec::new(),
             total_us: 0,
@@ -106,8 +111,9 @@ impl Report {
     }
 
     /// Notes what a plan came to.
-    pub fn set_done(&mut self, plan: &Plan, done: &[Done]) {
-        self.steps = steps(done);
+    pub fn set_done(&mut self, plan: &Plan, applied: Applied) {
+        self.steps = steps(&applied.done);
+        self.iscsi = applied.lun;
         match plan {
             Plan::Plain => self.result = Outcome::Plain,
             Plan::Union(union) => {
@@ -115,7 +121,7 @@ impl Report {
                 self.union = Some(union.kind.name().to_owned());
                 self.lower =
                     Some(Side { source: union.lower.source.clone(), fs: union.lower.fs.clone(), at: RO.to_owned() });
-                self.upper = Some(upper(union));
+                self.upper = Some(upper(union, self.iscsi.as_ref()));
                 self.persistent = union.upper.is_persistent();
             }
         }
@@ -186,10 +192,10 @@ pub fn micros(took: std::time::Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn upper(union: &UnionPlan) -> Side {
-    let (source, fs) = match &union.upper {
-        Upper::Tmpfs(_) => ("sidus".to_owned(), "tmpfs".to_owned()),
-        Upper::Lun(_) => (String::new(), String::new()),
+fn upper(union: &UnionPlan, lun: Option<&LunReport>) -> Side {
+    let (source, fs) = match (&union.upper, lun) {
+        (Upper::Lun(_), Some(lun)) => (lun.volume.clone(), lun.fs.clone()),
+        _ => ("sidus".to_owned(), "tmpfs".to_owned()),
     };
     let at = union.steps.iter().find_map(|step| match step {
         Step::Stack(stack) => Some(stack.layer.upper.display().to_string()),

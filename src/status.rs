@@ -52,6 +52,12 @@ pub fn describe(report: &Report, usage: Option<Usage>) -> String {
     }
     if let Some(upper) = &report.upper {
         line("upper", &format!("{} ({}) on {}", upper.source, upper.fs, upper.at));
+        if let Some(lun) = &report.iscsi {
+            line("target", &format!("{} at {}, as {}", lun.target, lun.portal, lun.initiator));
+            line("proved", &format!("{} by CHAP", lun.authenticated));
+            line("session", &format!("{}, LUN {}, {}", lun.session, lun.lun, lun.disk));
+            line("volume", &format!("LABEL={} UUID={}", lun.label, lun.uuid));
+        }
         if let Some(Usage { used, size }) = usage {
             let percent = used.saturating_mul(100).checked_div(size).unwrap_or(0);
             line("used", &format!("{} of {} ({percent} %)", mebibytes(used), mebibytes(size)));

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,8 +23,13 @@ pub(crate) fn with_files(initrd: &Path, files: &[(&str, &str)], work: &Path) -> 
         let folder = file.parent().unwrap_or(work);
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-        names.push_str(path);
-        names.push('\n');
+        // It may be a secret; in the initramfs all is root's.
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        // The kernel makes no folders by itself: a file whose folder is missing is dropped without a word.
+        let mut names_of: Vec<&Path> =
+            Path::new(path).ancestors().filter(|name| !name.as_os_str().is_empty()).collect();
+        names_of.reverse();
+        names_of.iter().for_each(|name| names.push_str(&format!("{}\n", name.display())));
     }
     let mut cpio = Command::new("cpio")
         .args(["--quiet", "-o", "-H", "newc", "-R", "0:0"])

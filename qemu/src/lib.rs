@@ -36,6 +36,7 @@ pub mod shell;
 mod stamp;
 mod step;
 pub mod suite;
+pub mod target;
 pub mod test;
 pub mod tree;
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use sidus::boot::{boot, Machine, Next, REBOOT_DELAY};
 use sidus::cli::{parse, Verb, USAGE};
+use sidus::lun::read_credentials;
 use sidus::preview::preview;
 use sidus::report::{Report, REPORT};
 use sidus::status::{describe, Usage};
@@ -39,6 +40,11 @@ fn main() -> ExitCode {
             Err(error) => {
                 complain(&format!("/run/sidus/report.json: {error}: this machine did not boot by rootaufs"), 1)
             }
+        },
+        Verb::CheckCredentials { file } => match read_credentials(&file) {
+            Ok(Some(_)) => ExitCode::SUCCESS,
+            Ok(None) => complain(&format!("{}: no such file", file.display()), 1),
+            Err(error) => complain(&error.to_string(), 1),
         },
         Verb::Version => print(concat!("rootaufs ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Help => print(USAGE),

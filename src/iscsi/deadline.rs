@@ -1,5 +1,8 @@
 //! A limit for everything that waits.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The shortest wait that is still one: sockets take no time-out of zero.
@@ -23,15 +26,60 @@ impl Deadline {
         self.limit.checked_sub(self.started.elapsed()).filter(|left| *left >= SHORTEST)
     }
 
+    /// A part of what is left: at most `limit`, so that one attempt does not use it all up.
+    pub fn part(&self, limit: Duration) -> Self {
+        Self::after(self.remaining().unwrap_or_default().min(limit))
+    }
+
+    /// How long it has run.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The whole limit: for the message that it is over.
     pub const fn limit(&self) -> Duration {
         self.limit
     }
 }
 
+/// Does what can hang for ever, as a read of a dead target's disk, in a thread of its own: nothing can stop it, but nobody
+/// has to wait for it. `None` when the deadline is over first.
+///
+/// # Errors
+/// Those of starting a thread.
+pub fn within<T: Send + 'static>(
+    deadline: Deadline,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
+    let outcome = Arc::new(Mutex::new(None));
+    let (waiting, told) = (thread::current(), Arc::clone(&outcome));
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let result = work();
+        if let Ok(mut outcome) = told.lock() {
+            *outcome = Some(result);
+        }
+        waiting.unpark();
+    })?;
+    loop {
+        if let Some(result) = outcome.lock().ok().and_then(|mut outcome| outcome.take()) {
+            return Ok(Some(result));
+        }
+        let Some(left) = deadline.remaining() else { return Ok(None) };
+        thread::park_timeout(left);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_hangs_is_left_behind() {
+        let hung = within(Deadline::after(Duration::from_millis(50)), "x", || thread::sleep(Duration::from_secs(5)));
+        assert_eq!(hung.unwrap(), None);
+        assert_eq!(within(Deadline::after(Duration::from_secs(5)), "x", || 42).unwrap(), Some(42));
+    }
 
     #[test]
     fn ends() {

@@ -3,13 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::deadline::Deadline;
+use super::deadline::{within, Deadline};
 use super::netlink::Connection;
 
 /// How many entries of a folder are looked at.
@@ -44,13 +42,15 @@ pub enum DisksError {
     },
 }
 
-/// A disk of a session.
+/// A logical unit of a session.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Disk {
-    /// The logical unit's number.
+pub struct Unit {
+    /// Its number.
     pub lun: u64,
-    /// The kernel's name, as in `/sys/class/block/<name>`; a disk, not a partition.
-    pub name: String,
+    /// The kind of device (SPC-4, peripheral device type); 0 is a disk.
+    pub kind: u8,
+    /// The kernel's name of the disk, as in `/sys/class/block/<name>`: there once its driver has bound.
+    pub disk: Option<String>,
 }
 
 /// Lets the kernel look for the session's disks; returns when it has seen them all. The disks
@@ -61,56 +61,50 @@ pub struct Disk {
 pub fn scan(root: &Path, host: u32, deadline: Deadline) -> Result<(), DisksError> {
     let path = root.join(format!("sys/class/scsi_host/host{host}/scan"));
     let failed = |source| DisksError::Io { path: path.clone(), source };
-    let outcome = Arc::new(Mutex::new(None));
-    let (file, waiting, told) = (path.clone(), thread::current(), Arc::clone(&outcome));
-    thread::Builder::new()
-        .name("scan".into())
-        .spawn(move || {
-            let result = fs::write(&file, "- - -");
-            if let Ok(mut outcome) = told.lock() {
-                *outcome = Some(result);
-            }
-            waiting.unpark();
-        })
-        .map_err(failed)?;
-    loop {
-        if let Some(result) = outcome.lock().ok().and_then(|mut outcome| outcome.take()) {
-            return result.map_err(failed);
-        }
-        let Some(left) = deadline.remaining() else {
-            return Err(DisksError::ScanTimeout { path, after: deadline.limit() });
-        };
-        thread::park_timeout(left);
+    let file = path.clone();
+    match within(deadline, "scan", move || fs::write(&file, "- - -")).map_err(failed)? {
+        Some(result) => result.map_err(failed),
+        None => Err(DisksError::ScanTimeout { path, after: deadline.limit() }),
     }
 }
 
-/// The session's disks that are there now, by their LUN.
+/// The session's logical units that are there now, by their number.
 ///
 /// # Errors
 /// [`DisksError::Io`]. That a session has none is no error.
-pub fn list(root: &Path, sid: u32) -> Result<Vec<Disk>, DisksError> {
-    // session<sid>/device/target<h>:<c>:<t>/<h>:<c>:<t>:<lun>/block/<name>
+pub fn units(root: &Path, sid: u32) -> Result<Vec<Unit>, DisksError> {
+    // session<sid>/device/target<h>:<c>:<t>/<h>:<c>:<t>:<lun>/{type,block/<name>}
     let session = root.join(format!("sys/class/iscsi_session/session{sid}/device"));
-    let mut disks: Vec<Disk> = Vec::new();
+    let mut units: Vec<Unit> = Vec::new();
     for target in entries(&session, "target")? {
-        for unit in entries(&session.join(&target), "")? {
-            let Some(lun) = unit.rsplit(':').next().filter(|_| unit.contains(':')) else {
+        for name in entries(&session.join(&target), "")? {
+            let Some(lun) = name.rsplit(':').next().filter(|_| name.contains(':')) else {
                 continue;
             };
             let Ok(lun) = lun.parse() else { continue };
-            let block = session.join(&target).join(&unit).join("block");
+            let unit = session.join(&target).join(&name);
+            let path = unit.join("type");
+            let kind = match fs::read_to_string(&path) {
+                Ok(text) => text.trim().parse().unwrap_or(u8::MAX),
+                Err(source) => return Err(DisksError::Io { path, source }),
+            };
+            let block = unit.join("block");
             // A tape, or a disk that is not there yet.
-            if !block.exists() {
-                continue;
-            }
-            for name in entries(&block, "")? {
-                let disk = Disk { lun, name };
-                let place = disks.partition_point(|known| *known < disk);
-                disks.insert(place, disk);
-            }
+            let disk = if block.exists() { entries(&block, "")?.into_iter().next() } else { None };
+            let unit = Unit { lun: logical_number(lun), kind, disk };
+            let place = units.partition_point(|known| *known < unit);
+            units.insert(place, unit);
         }
     }
-    Ok(disks)
+    Ok(units)
+}
+
+/// What a person calls a LUN: the kernel shows one above 255 with its addressing method in front (SAM-5 4.7.7.3).
+const fn logical_number(lun: u64) -> u64 {
+    match lun & 0xffff_ffff_ffff_c000 {
+        0x4000 => lun & 0x3fff,
+        _ => lun,
+    }
 }
 
 /// The status number that the connection expects next: a new login goes on from there.
@@ -148,27 +142,37 @@ mod tests {
     fn only_the_session_s_own_disks() {
         let root = std::env::temp_dir().join(format!("sidus-disks-{}", std::process::id()));
         let make = |path: &str| fs::create_dir_all(root.join("sys/class").join(path)).unwrap();
+        let unit = |path: &str, kind: &str| {
+            make(path);
+            fs::write(root.join("sys/class").join(path).join("type"), format!("{kind}\n")).unwrap();
+        };
+        unit("iscsi_session/session1/device/target2:0:0/2:0:0:10", "0");
         make("iscsi_session/session1/device/target2:0:0/2:0:0:10/block/sdc");
+        unit("iscsi_session/session1/device/target2:0:0/2:0:0:1", "0");
         make("iscsi_session/session1/device/target2:0:0/2:0:0:1/block/sdb");
-        make("iscsi_session/session1/device/target2:0:0/2:0:0:0");
+        unit("iscsi_session/session1/device/target2:0:0/2:0:0:0", "12");
+        unit("iscsi_session/session1/device/target2:0:0/2:0:0:16640", "0");
         make("iscsi_session/session1/device/target2:0:0/power");
         make("iscsi_session/session1/device/iscsi_session/session1");
+        unit("iscsi_session/session2/device/target3:0:0/3:0:0:1", "0");
         make("iscsi_session/session2/device/target3:0:0/3:0:0:1/block/sdd");
         make("iscsi_session/session3/device");
         make("scsi_host/host2");
         make("iscsi_connection/connection1:0");
         let numbers = root.join("sys/class/iscsi_connection/connection1:0/exp_statsn");
         fs::write(&numbers, "4294967295\n").unwrap();
-        let names =
-            |sid| list(&root, sid).map(|d| d.iter().map(|d| format!("{} {}", d.lun, d.name)).collect::<Vec<_>>());
+        let names = |sid| {
+            let line = |unit: &Unit| format!("{} {} {}", unit.lun, unit.kind, unit.disk.as_deref().unwrap_or("-"));
+            units(&root, sid).map(|units| units.iter().map(line).collect::<Vec<_>>())
+        };
         let (one, two, three) = (names(1), names(2), names(3));
         let gone = names(4).map_err(|e| e.to_string());
         let scanned = scan(&root, 2, Deadline::after(Duration::from_secs(9)));
         let written = fs::read_to_string(root.join("sys/class/scsi_host/host2/scan"));
         let number = exp_stat_sn(&root, Connection { sid: 1, cid: 0 });
         fs::remove_dir_all(&root).unwrap();
-        assert_eq!(one.unwrap(), ["1 sdb", "10 sdc"]);
-        assert_eq!(two.unwrap(), ["1 sdd"]);
+        assert_eq!(one.unwrap(), ["0 12 -", "1 0 sdb", "10 0 sdc", "256 0 -"]);
+        assert_eq!(two.unwrap(), ["1 0 sdd"]);
         assert_eq!(three.unwrap(), Vec::<String>::new());
         assert!(gone.unwrap_err().ends_with("session4/device: No such file or directory (os error 2)"));
         scanned.unwrap();

@@ -1,0 +1,176 @@
+//! iSCSI targets on the server, each with one LUN in a sparse file: by tgt on port 3260, or by the kernel's own (LIO) on
+//! a port of the scenario's choice, so that scenarios do not meet.
+
+use anyhow::Result;
+
+use crate::address::{address, mac};
+use crate::lab::Lab;
+use crate::server::Server;
+
+/// Where the targets are found.
+pub const PORTAL: &str = "10.13.20.14";
+
+/// The name of the target that bears node `number`'s address.
+pub fn iqn(number: u8) -> String {
+    format!("iqn.2013-04.zone.sidus.target:{}", address(number))
+}
+
+/// The name that node `number` logs in with, unless told otherwise.
+pub fn initiator(number: u8) -> String {
+    format!("iqn.2026-01.io.sidus:node-{}", mac(number).replace(':', ""))
+}
+
+/// What is on a LUN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing.
+    Blank,
+    /// A file system on the whole disk: mkfs's name, label.
+    Whole(&'static str, &'static str),
+    /// A file system in the second partition: sfdisk's name of the table, mkfs's name, label.
+    Partition(&'static str, &'static str, &'static str),
+}
+
+/// A CHAP account: name and secret.
+pub type Account = (&'static str, &'static str);
+
+/// A target that is to be.
+#[derive(Debug, Clone)]
+pub struct Target {
+    server: Server,
+    number: u8,
+    content: Content,
+    chap: Option<Account>,
+    mutual: Option<Account>,
+}
+
+impl Target {
+    /// The target that bears node `number`'s address, with an ext4 labelled ISCSI.
+    pub fn new(lab: &Lab, number: u8) -> Self {
+        let server = lab.server().clone();
+        Self { server, number, content: Content::Whole("ext4", "ISCSI"), chap: None, mutual: None }
+    }
+
+    /// With this on its LUN.
+    pub fn content(mut self, content: Content) -> Self {
+        self.content = content;
+        self
+    }
+
+    /// The node has to prove itself.
+    pub fn chap(mut self, account: Account) -> Self {
+        self.chap = Some(account);
+        self
+    }
+
+    /// The target proves itself as well.
+    pub fn mutual(mut self, account: Account) -> Self {
+        self.mutual = Some(account);
+        self
+    }
+
+    /// Makes the image, for [`Target::serve_by_lio`] later; another scenario's of that number is gone.
+    pub fn make_image(&self) -> Result<()> {
+        let image = self.image();
+        let fs = |name: &str, label: &str| {
+            let force = if name == "ext4" { "-F" } else { "-f" };
+            format!("mkfs.{name} -q {force} -L {label}")
+        };
+        let fill = match self.content {
+            Content::Blank => String::new(),
+            Content::Whole(name, label) => format!("{} {image}", fs(name, label)),
+            // mkfs knows no partition of a file: a loop device begins where it does.
+            Content::Partition(table, name, label) => format!(
+                "printf 'label: {table}\\nstart=2048, size=2048\\nstart=8192\\n' | sfdisk -q {image} && \
+                 loop=$(losetup --find --show --offset 4194304 {image}) && {} $loop && losetup --detach $loop",
+                fs(name, label)
+            ),
+        };
+        self.server.run(&format!("set -e; mkdir -p /srv/luns; rm -f {image}; truncate -s 400M {image}; {fill}"))?;
+        Ok(())
+    }
+
+    /// Makes the image and serves it by tgt: a target for whoever comes.
+    pub fn by_tgt(self) -> Result<Self> {
+        self.make_image()?;
+        let (tid, iqn, image) = (self.number, iqn(self.number), self.image());
+        let admin = "tgtadm --lld iscsi";
+        let account = |account: Option<Account>, outgoing: &str| {
+            account.map_or(String::new(), |(name, secret)| {
+                format!(
+                    "{admin} --op delete --mode account --user {name} 2>/dev/null || true
+                     {admin} --op new --mode account --user {name} --password {secret}
+                     {admin} --op bind --mode account --tid {tid} --user {name} {outgoing}\n"
+                )
+            })
+        };
+        let (chap, mutual) = (account(self.chap, ""), account(self.mutual, "--outgoing"));
+        self.server.run(&format!(
+            "set -e; systemctl start tgt
+             {admin} --op delete --mode target --tid {tid} --force 2>/dev/null || true
+             {admin} --op new --mode target --tid {tid} -T {iqn}
+             {admin} --op new --mode logicalunit --tid {tid} --lun 1 -b {image}
+             {admin} --op bind --mode target --tid {tid} -I ALL
+             {chap}{mutual}"
+        ))?;
+        Ok(self)
+    }
+
+    /// Makes the image and serves it by the kernel on this port, to the node alone.
+    pub fn by_lio(self, port: u16) -> Result<Self> {
+        self.make_image()?;
+        self.serve_by_lio(port, &initiator(self.number))?;
+        Ok(self)
+    }
+
+    /// Serves the image by the kernel on this port, to one initiator alone. See the kernel's
+    /// `Documentation/target/tcm_mod_builder.rst` and `drivers/target/iscsi/iscsi_target_configfs.c`.
+    pub fn serve_by_lio(&self, port: u16, initiator: &str) -> Result<()> {
+        self.remove_from_lio()?;
+        let (iqn, image, number) = (iqn(self.number), self.image(), self.number);
+        let auth = |account: Option<Account>, suffix: &str| {
+            account.map_or(String::new(), |(name, secret)| {
+                format!("printf %s {name} >auth/userid{suffix}; printf %s {secret} >auth/password{suffix}\n")
+            })
+        };
+        let (chap, mutual) = (auth(self.chap, ""), auth(self.mutual, "_mutual"));
+        let wanted = u8::from(self.chap.is_some());
+        self.server.run(&format!(
+            "set -e; modprobe -a target_core_mod target_core_file iscsi_target_mod
+             cd /sys/kernel/config/target; mkdir -p iscsi core/fileio_0/lun{number}
+             echo fd_dev_name={image},fd_dev_size=$(stat -c %s {image}) >core/fileio_0/lun{number}/control
+             echo 1 >core/fileio_0/lun{number}/enable
+             mkdir -p iscsi/{iqn}/tpgt_1; cd iscsi/{iqn}/tpgt_1
+             mkdir lun/lun_0; ln -s /sys/kernel/config/target/core/fileio_0/lun{number} lun/lun_0/image
+             echo {wanted} >attrib/authentication; echo 0 >attrib/generate_node_acls
+             mkdir acls/{initiator} acls/{initiator}/lun_0
+             ln -s /sys/kernel/config/target/iscsi/{iqn}/tpgt_1/lun/lun_0 acls/{initiator}/lun_0/image
+             cd acls/{initiator}; {chap}{mutual}
+             cd ../..; mkdir np/{PORTAL}:{port}; echo 1 >enable"
+        ))?;
+        Ok(())
+    }
+
+    /// Ends the kernel's target: nobody listens on its port then.
+    pub fn remove_from_lio(&self) -> Result<()> {
+        let (iqn, number) = (iqn(self.number), self.number);
+        self.server.run(&format!(
+            "cd /sys/kernel/config/target 2>/dev/null || exit 0
+             if cd iscsi/{iqn}/tpgt_1 2>/dev/null; then
+                 echo 0 >enable; rmdir np/*; rm -f acls/*/lun_0/image; rmdir acls/*/lun_0 acls/*
+                 rm -f lun/lun_0/image; rmdir lun/lun_0; cd ../..; rmdir {iqn}/tpgt_1 {iqn}; cd ..
+             fi
+             if [ -d core/fileio_0/lun{number} ]; then rmdir core/fileio_0/lun{number}; fi"
+        ))?;
+        Ok(())
+    }
+
+    /// Runs `command` on the server with the image's path in `$image`.
+    pub fn run_on_image(&self, command: &str) -> Result<String> {
+        self.server.run(&format!("image={}; {command}", self.image()))
+    }
+
+    fn image(&self) -> String {
+        format!("/srv/luns/{}.img", self.number)
+    }
+}

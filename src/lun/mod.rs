@@ -1,0 +1,285 @@
+//! `aufs=iscsi`, from the network to the mounted volume: [`Lun`] carries out one step of the plan after the other, and
+//! undoes them. What decides is in the modules below it.
+//!
+//! Nothing but the disk of this session is ever opened, and that only for reading until it is mounted.
+
+mod contents;
+mod disk;
+mod error;
+mod node;
+mod retry;
+mod target;
+mod uevent;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::error::LunError;
+pub use self::target::{read_credentials, CREDENTIALS};
+
+use self::disk::Disk;
+use self::retry::persist;
+use self::target::Found;
+use self::uevent::Uevents;
+use crate::facts::{FsSupport, LunSupport};
+use crate::iscsi::credentials::CredentialsFile;
+use crate::iscsi::deadline::{within, Deadline};
+use crate::iscsi::disks::{scan, units};
+use crate::iscsi::kernel::Kernel;
+use crate::iscsi::login::Authenticated;
+use crate::iscsi::name::Portal;
+use crate::iscsi::negotiation::Offer;
+use crate::iscsi::session::{self, Session};
+use crate::kmsg::Log;
+use crate::modules;
+use crate::mount;
+use crate::options::{IscsiOptions, VolumeName};
+use crate::volume::{FileSystem, Kind};
+
+/// The unit of `size` and `start` in sysfs, in bytes, whatever the disk's sectors are.
+const SYSFS_SECTOR: u64 = 512;
+/// How long a logout may take: after it, nothing of the session is left either way.
+const GOODBYE: Duration = Duration::from_secs(10);
+
+/// What a LUN is, for the report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LunReport {
+    /// The target's name.
+    pub target: String,
+    /// Where this node logged in.
+    pub portal: String,
+    /// The name that it logged in with.
+    pub initiator: String,
+    /// What was proved: `nothing`, `this node`, or `this node and the target`.
+    pub authenticated: String,
+    /// The kernel's number of the session, as in `/sys/class/iscsi_session/session<number>`.
+    pub session: u32,
+    /// The logical unit's number.
+    pub lun: u64,
+    /// The disk.
+    pub disk: String,
+    /// The disk or partition that is mounted.
+    pub volume: String,
+    /// Its file system.
+    pub fs: String,
+    /// Its label.
+    pub label: String,
+    /// Its UUID.
+    pub uuid: String,
+}
+
+/// A volume that is meant.
+#[derive(Debug)]
+struct Volume {
+    device: PathBuf,
+    fs: FileSystem,
+}
+
+/// The LUN of this node, as far as the steps have come.
+#[derive(Debug)]
+pub struct Lun {
+    root: PathBuf,
+    deadline: Deadline,
+    credentials: CredentialsFile,
+    found: Option<Found>,
+    session: Option<(Kernel, Portal, Session)>,
+    disk: Option<(Disk, Uevents)>,
+    volume: Option<Volume>,
+}
+
+impl Lun {
+    /// Nothing is done yet; all waits end `limit` after now.
+    #[must_use]
+    pub fn new(root: &Path, limit: Duration) -> Self {
+        Self {
+            root: root.to_owned(),
+            deadline: Deadline::after(limit),
+            credentials: CredentialsFile::default(),
+            found: None,
+            session: None,
+            disk: None,
+            volume: None,
+        }
+    }
+
+    /// Finds the target that is this node's; says which, and where.
+    ///
+    /// # Errors
+    /// [`LunError`]
+    pub fn find_target(&mut self, options: &IscsiOptions, log: &Log) -> Result<String, LunError> {
+        self.credentials = read_credentials(&self.root.join(CREDENTIALS))?.unwrap_or_default();
+        let (root, credentials) = (&self.root, &self.credentials);
+        let found =
+            persist(self.deadline, log, &mut |deadline| target::find(root, options, credentials, log, deadline))?;
+        let words = format!("{}, as {}", found.name, found.initiator);
+        self.found = Some(found);
+        Ok(words)
+    }
+
+    /// Logs in; says where.
+    ///
+    /// # Errors
+    /// [`LunError`]; no session is left.
+    pub fn log_in(&mut self, options: &IscsiOptions, log: &Log) -> Result<String, LunError> {
+        let found = self.found.as_ref().ok_or(LunError::Order { missing: "the target" })?;
+        let credentials = options.credentials.as_ref().or_else(|| self.credentials.credentials_for(&found.name));
+        let offer = Offer { header_digest: options.digest, data_digest: options.digest, ..Offer::default() };
+        let mut kernel = Kernel::open(&self.root)?;
+        let (portal, session) = persist(self.deadline, log, &mut |deadline| {
+            target::log_in(&mut kernel, found, credentials, offer, deadline)
+        })?;
+        let words = format!("session {} at {portal}", session.connection.sid);
+        self.session = Some((kernel, portal, session));
+        Ok(words)
+    }
+
+    /// Lets the kernel look for the session's disks, and waits for the one that is meant.
+    ///
+    /// # Errors
+    /// [`LunError`]
+    pub fn wait_for_disk(&mut self, wanted: Option<u64>) -> Result<String, LunError> {
+        let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
+        let sid = session.connection.sid;
+        // Before the scan, so that no disk is announced unheard.
+        let uevents = Uevents::subscribe()?;
+        scan(&self.root, session.host, self.deadline)?;
+        let root = &self.root;
+        let disk = uevents.wait("the disk of the session", self.deadline, &mut || {
+            let Some(disk) = disk::choose(&units(root, sid)?, wanted)? else { return Ok(None) };
+            Ok(root.join("dev").join(&disk.name).exists().then_some(disk))
+        })?;
+        let words = format!("LUN {} is /dev/{}", disk.lun, disk.name);
+        self.disk = Some((disk, uevents));
+        Ok(words)
+    }
+
+    /// Finds the file system that is meant, by its name or as the only one.
+    ///
+    /// # Errors
+    /// [`LunError`]
+    pub fn find_volume(&mut self, wanted: Option<&VolumeName>) -> Result<String, LunError> {
+        let (disk, uevents) = self.disk.as_ref().ok_or(LunError::Order { missing: "the disk" })?;
+        let device = format!("/dev/{}", disk.name);
+        let sysfs = self.root.join("sys/class/block").join(&disk.name);
+        let size = number(&sysfs.join("size"))?.saturating_mul(SYSFS_SECTOR);
+        let sector = u32::try_from(number(&sysfs.join("queue/logical_block_size"))?).unwrap_or(0);
+        let (path, name) = (self.root.join("dev").join(&disk.name), device.clone());
+        let survey = move || {
+            let file = File::open(&path).map_err(|source| LunError::File { doing: "open", path, source })?;
+            contents::survey(&name, &mut |offset, buffer| file.read_exact_at(buffer, offset), size, sector)
+        };
+        let places = within(self.deadline, "read", survey)
+            .map_err(|source| LunError::Kernel { doing: "start a thread", source })?
+            .ok_or_else(|| self.late("the first blocks of the disk"))??;
+        let (partition, fs) = contents::choose(&device, &places, wanted)?;
+        let device = match partition {
+            None => PathBuf::from(&device),
+            Some((number, start)) => {
+                let name = partition_name(&disk.name, number);
+                let what = format!("partition {name}");
+                let (sysfs, node) = (sysfs.join(&name), self.root.join("dev").join(&name));
+                uevents.wait(&what, self.deadline, &mut || Ok((sysfs.exists() && node.exists()).then_some(())))?;
+                let kernel = self::number(&sysfs.join("start"))?.saturating_mul(SYSFS_SECTOR);
+                if kernel != start {
+                    return Err(LunError::Moved { device: name, kernel, table: start });
+                }
+                Path::new("/dev").join(name)
+            }
+        };
+        let words = format!("{} on {}", fs.kind.name(), device.display());
+        self.volume = Some(Volume { device, fs });
+        Ok(words)
+    }
+
+    fn late(&self, what: &str) -> LunError {
+        LunError::Timeout { what: what.to_owned(), after: self.deadline.limit().as_secs() }
+    }
+
+    /// Mounts the volume.
+    ///
+    /// # Errors
+    /// [`LunError`]
+    pub fn mount_volume(&mut self, at: &Path, drivers: &LunSupport) -> Result<(), LunError> {
+        let volume = self.volume.as_ref().ok_or(LunError::Order { missing: "the volume" })?;
+        let kind = volume.fs.kind;
+        let driver = match kind {
+            Kind::Ext4 => &drivers.ext4,
+            Kind::Xfs => &drivers.xfs,
+            Kind::Btrfs => &drivers.btrfs,
+        };
+        match driver {
+            FsSupport::Ready => {}
+            FsSupport::Module(files) => files.iter().try_for_each(|file| modules::load(file))?,
+            FsSupport::Missing { .. } | FsSupport::NotAsked => return Err(LunError::NoDriver { fs: kind.name() }),
+        }
+        Ok(mount::mount_volume(kind.name(), &volume.device, at)?)
+    }
+
+    /// Ends the session, if there is one. Its disk must not be mounted any more.
+    ///
+    /// # Errors
+    /// [`LunError::LogIn`]
+    pub fn log_out(&mut self) -> Result<(), LunError> {
+        self.disk = None;
+        let (Some((mut kernel, portal, session)), Some(found)) = (self.session.take(), self.found.as_ref()) else {
+            return Ok(());
+        };
+        session::log_out(&mut kernel, &session, Deadline::after(GOODBYE)).map_err(|source| LunError::LogOut {
+            target: found.name.clone(),
+            portal,
+            source,
+        })
+    }
+
+    /// What came of it all; `None` before the volume is found.
+    #[must_use]
+    pub fn report(&self) -> Option<LunReport> {
+        let (found, (_, portal, session)) = (self.found.as_ref()?, self.session.as_ref()?);
+        let ((disk, _), volume) = (self.disk.as_ref()?, self.volume.as_ref()?);
+        let authenticated = match session.negotiated.authenticated {
+            Authenticated::No => "nothing",
+            Authenticated::Node => "this node",
+            Authenticated::Both => "this node and the target",
+        };
+        Some(LunReport {
+            target: found.name.to_string(),
+            portal: portal.to_string(),
+            initiator: found.initiator.to_string(),
+            authenticated: authenticated.to_owned(),
+            session: session.connection.sid,
+            lun: disk.lun,
+            disk: format!("/dev/{}", disk.name),
+            volume: volume.device.display().to_string(),
+            fs: volume.fs.kind.name().to_owned(),
+            label: volume.fs.label.clone(),
+            uuid: volume.fs.uuid.to_string(),
+        })
+    }
+}
+
+/// The kernel's name of a partition (`disk_name` in the kernel's `block/partitions/core.c`).
+fn partition_name(disk: &str, number: u32) -> String {
+    let between = if disk.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+    format!("{disk}{between}{number}")
+}
+
+fn number(path: &Path) -> Result<u64, LunError> {
+    let failed = |source| LunError::File { doing: "read", path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(failed)?;
+    text.trim().parse().map_err(|_| failed(std::io::ErrorKind::InvalidData.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_named_as_the_kernel_does() {
+        assert_eq!(partition_name("sda", 1), "sda1");
+        assert_eq!(partition_name("nvme0n1", 12), "nvme0n1p12");
+    }
+}
