@@ -108,7 +108,7 @@ fn find_at(
         let found = match discover(portal, config, deadline) {
             Ok(found) => found,
             Err(TcpError::Moved { address, .. }) => return Ok(Either::Moved(address)),
-            Err(source) => return Err(LunError::Discovery { portal, source }),
+            Err(source) => return Err(LunError::Discovery { portal, source: Box::new(source) }),
         };
         found.ignored.iter().for_each(|what| log.say(Level::Warning, &format!("{portal} offers, ignored: {what}")));
         let target = choose(&found.targets, ip).map_err(|source| LunError::Choose { portal, source })?;
@@ -158,9 +158,12 @@ pub fn log_in(
             match session::log_in(kernel, &plan, random(secure)?.0, deadline) {
                 Ok(session) => Ok(Either::Here((portal, session))),
                 Err(SessionError::Moved { address, .. }) => Ok(Either::Moved(address)),
-                Err(source) => {
-                    Err(LunError::LogIn { target: found.name.clone(), portal, chap: credentials.is_some(), source })
-                }
+                Err(source) => Err(LunError::LogIn {
+                    target: found.name.clone(),
+                    portal,
+                    chap: credentials.is_some(),
+                    source: Box::new(source),
+                }),
             }
         })
     })
