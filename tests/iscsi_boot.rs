@@ -271,13 +271,15 @@ fn two_nodes_have_two_luns() -> Result<()> {
 #[test]
 fn the_generic_kernel_with_digests_and_a_target_that_is_named() -> Result<()> {
     let lab = Lab::open()?;
-    Target::new(&lab, 116).by_tgt()?;
-    let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 sidus.iscsi.target=iqn.2013-04.zone.sidus.target:{ip} \
-                sidus.iscsi.lun=1 sidus.iscsi.digest=crc32c panic=30";
+    // tgt grants no digests.
+    let target = Target::new(&lab, 116).by_lio(3276)?;
+    let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 ISCSI_TARGET_PORT=3276 sidus.iscsi.target=iqn.2013-04.zone.sidus.target:{ip} \
+                sidus.iscsi.lun=0 sidus.iscsi.digest=crc32c panic=30";
     let mut node = lab.node(116).kernel(Kernel::Generic).cmdline(line).boot()?;
     node.wait_shell()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     let digests = node.run("cat /sys/class/iscsi_connection/connection1:0/{header_digest,data_digest}")?;
     assert_eq!(digests, "1\n1\n");
-    Ok(())
+    node.power_off()?;
+    target.remove_from_lio()
 }
