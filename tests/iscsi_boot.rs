@@ -244,7 +244,7 @@ fn the_nodes_own_disk_with_the_same_label_is_left_alone() -> Result<()> {
     assert!(format.success());
     let before = std::fs::read(&disk)?;
     let mut node = lab.node(113).disk(&disk).cmdline(TGT).boot()?;
-    node.wait_shell()?;
+    node.wait_running()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     assert!(node.run("cat /proc/partitions")?.contains("vda"));
     node.power_off()?;

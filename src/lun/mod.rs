@@ -34,8 +34,8 @@ use crate::iscsi::kernel::Kernel;
 use crate::iscsi::login::Authenticated;
 use crate::iscsi::name::Portal;
 use crate::iscsi::negotiation::Offer;
-use crate::iscsi::session::{self, Session};
-use crate::kmsg::Log;
+use crate::iscsi::session::{self, Session, SessionError};
+use crate::kmsg::{Level, Log};
 use crate::modules;
 use crate::mount;
 use crate::options::{IscsiOptions, VolumeName};
@@ -229,17 +229,22 @@ impl Lun {
     /// Ends the session, if there is one. Its disk must not be mounted any more.
     ///
     /// # Errors
-    /// [`LunError::LogIn`]
-    pub fn log_out(&mut self) -> Result<(), LunError> {
+    /// [`LunError::LogOut`] where the kernel still has something of it.
+    pub fn log_out(&mut self, log: &Log) -> Result<(), LunError> {
         self.disk = None;
         let (Some((mut kernel, portal, session)), Some(found)) = (self.session.take(), self.found.as_ref()) else {
             return Ok(());
         };
-        session::log_out(&mut kernel, &session, Deadline::after(GOODBYE)).map_err(|source| LunError::LogOut {
-            target: found.name.clone(),
-            portal,
-            source: Box::new(source),
-        })
+        let target = found.name.clone();
+        match session::log_out(&mut kernel, &session, Deadline::after(GOODBYE)) {
+            Ok(()) => Ok(()),
+            Err(left @ SessionError::Left { .. }) => Err(LunError::LogOut { target, portal, source: Box::new(left) }),
+            // As with a connection that broke: the kernel's session is gone all the same, and that is what counts here.
+            Err(error) => {
+                log.say(Level::Warning, &format!("no orderly logout from {target} at {portal}: {error}"));
+                Ok(())
+            }
+        }
     }
 
     /// What came of it all; `None` before the volume is found.
