@@ -117,7 +117,7 @@ fn what_was_synced_survives_a_power_cut() -> Result<()> {
     let synced = console.lines().rev().find_map(|line| line.trim().strip_prefix("synced ")?.parse::<u32>().ok());
     let synced = synced.expect("a number that was synced");
     node.power_on()?;
-    node.wait_shell()?;
+    node.wait_running()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     assert!(node.run("dmesg")?.contains("EXT4-fs (sda): recovery complete"));
     let kept: u32 = node.run("wc -l </etc/numbers")?.trim().parse()?;
@@ -280,6 +280,6 @@ fn the_generic_kernel_with_digests_and_a_target_that_is_named() -> Result<()> {
     check_union(&mut node, "/dev/sda", "ext4")?;
     let digests = node.run("cat /sys/class/iscsi_connection/connection1:0/{header_digest,data_digest}")?;
     assert_eq!(digests, "1\n1\n");
-    node.power_off()?;
+    node.power_cut()?;
     target.remove_from_lio()
 }
