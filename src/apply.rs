@@ -211,7 +211,7 @@ fn roll_back(undo: Vec<Undo>, lun: &mut Lun, log: &Log) -> Vec<String> {
             Undo::Unmount(at) => mount::unmount_from(at).map_err(StepError::from),
             // A disk that is still mounted must keep its session.
             Undo::LogOut if !left.is_empty() => Ok(()),
-            Undo::LogOut => lun.log_out().map_err(StepError::from),
+            Undo::LogOut => lun.log_out(log).map_err(StepError::from),
             Undo::MoveBack { from, to } => mount::move_to(from, to).map_err(StepError::from),
             Undo::MountWritable(at) => mount::set_mount_read_only(at, false).map_err(StepError::from),
             Undo::SuperblockWritable(at) => mount::set_superblock_read_only(at, false).map_err(StepError::from),

@@ -117,7 +117,7 @@ fn what_was_synced_survives_a_power_cut() -> Result<()> {
     let synced = console.lines().rev().find_map(|line| line.trim().strip_prefix("synced ")?.parse::<u32>().ok());
     let synced = synced.expect("a number that was synced");
     node.power_on()?;
-    node.wait_shell()?;
+    node.wait_running()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     assert!(node.run("dmesg")?.contains("EXT4-fs (sda): recovery complete"));
     let kept: u32 = node.run("wc -l </etc/numbers")?.trim().parse()?;
@@ -244,7 +244,7 @@ fn the_nodes_own_disk_with_the_same_label_is_left_alone() -> Result<()> {
     assert!(format.success());
     let before = std::fs::read(&disk)?;
     let mut node = lab.node(113).disk(&disk).cmdline(TGT).boot()?;
-    node.wait_shell()?;
+    node.wait_running()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     assert!(node.run("cat /proc/partitions")?.contains("vda"));
     node.power_off()?;
@@ -271,13 +271,15 @@ fn two_nodes_have_two_luns() -> Result<()> {
 #[test]
 fn the_generic_kernel_with_digests_and_a_target_that_is_named() -> Result<()> {
     let lab = Lab::open()?;
-    Target::new(&lab, 116).by_tgt()?;
-    let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 sidus.iscsi.target=iqn.2013-04.zone.sidus.target:{ip} \
-                sidus.iscsi.lun=1 sidus.iscsi.digest=crc32c panic=30";
+    // tgt grants no digests.
+    let target = Target::new(&lab, 116).by_lio(3276)?;
+    let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 ISCSI_TARGET_PORT=3276 sidus.iscsi.target=iqn.2013-04.zone.sidus.target:{ip} \
+                sidus.iscsi.lun=0 sidus.iscsi.digest=crc32c panic=30";
     let mut node = lab.node(116).kernel(Kernel::Generic).cmdline(line).boot()?;
     node.wait_shell()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     let digests = node.run("cat /sys/class/iscsi_connection/connection1:0/{header_digest,data_digest}")?;
     assert_eq!(digests, "1\n1\n");
-    Ok(())
+    node.power_cut()?;
+    target.remove_from_lio()
 }

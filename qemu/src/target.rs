@@ -81,8 +81,8 @@ impl Target {
             Content::Whole(name, label) => format!("{} {image}", fs(name, label)),
             // mkfs knows no partition of a file: a loop device begins where it does.
             Content::Partition(table, name, label) => format!(
-                "printf 'label: {table}\\nstart=2048, size=2048\\nstart=8192\\n' | sfdisk -q {image} && \
-                 loop=$(losetup --find --show --offset 4194304 {image}) && {} $loop && losetup --detach $loop",
+                "printf 'label: {table}\\nstart=2048, size=2048\\nstart=8192, size=778240\\n' | sfdisk -q {image} && \
+                 loop=$(losetup --find --show --offset 4194304 --sizelimit 398458880 {image}) && {} $loop && losetup --detach $loop",
                 fs(name, label)
             ),
         };

@@ -53,21 +53,29 @@ pub fn within<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
     let outcome = Arc::new(Mutex::new(None));
-    let (waiting, told) = (thread::current(), Arc::clone(&outcome));
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
+    let told = Arc::clone(&outcome);
+    let work = Box::new(move || {
         let result = work();
         if let Ok(mut outcome) = told.lock() {
             *outcome = Some(result);
         }
+    });
+    run(deadline, name, work, &|| outcome.lock().is_ok_and(|outcome| outcome.is_some()))?;
+    Ok(outcome.lock().ok().and_then(|mut outcome| outcome.take()))
+}
+
+/// The part of [`within`] that is the same for every type: a thread's code is large.
+fn run(deadline: Deadline, name: &str, work: Box<dyn FnOnce() + Send>, done: &dyn Fn() -> bool) -> io::Result<()> {
+    let waiting = thread::current();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        work();
         waiting.unpark();
     })?;
-    loop {
-        if let Some(result) = outcome.lock().ok().and_then(|mut outcome| outcome.take()) {
-            return Ok(Some(result));
-        }
-        let Some(left) = deadline.remaining() else { return Ok(None) };
+    while !done() {
+        let Some(left) = deadline.remaining() else { break };
         thread::park_timeout(left);
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ use crate::modules::ModuleError;
 use crate::mount::MountError;
 use crate::partition::TableError;
 
+/// The remedy where the target itself said what is wrong.
+const AS_IT_SAYS: &str = "do on the iSCSI server, or in /etc/sidus/iscsi.conf of the initramfs, what the message says";
+
 /// Why there is no volume.
 #[derive(Debug, Error)]
 pub enum LunError {
@@ -35,7 +38,7 @@ pub enum LunError {
         /// At which portal.
         portal: Portal,
         /// What failed.
-        source: TcpError,
+        source: Box<TcpError>,
     },
     /// No target, or several.
     #[error("discovery at {portal}: {source}")]
@@ -55,7 +58,7 @@ pub enum LunError {
         /// At which portal.
         portal: Portal,
         /// What failed.
-        source: SessionError,
+        source: Box<SessionError>,
     },
     /// The logout.
     #[error("logout from {target} at {portal}: {source}")]
@@ -65,7 +68,7 @@ pub enum LunError {
         /// At which portal.
         portal: Portal,
         /// What failed.
-        source: SessionError,
+        source: Box<SessionError>,
     },
     /// The target sends us from one place to the next.
     #[error("{portal} redirected, more than {limit} times in a row")]
@@ -229,9 +232,8 @@ impl LunError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::NoRoute { .. } => "check the node's address (ip=) and ISCSI_TARGET_IP=",
-            Self::Discovery { source: TcpError::Login(_), .. } | Self::LogIn { source: SessionError::Login(_), .. } => {
-                "do on the iSCSI server, or in /etc/sidus/iscsi.conf of the initramfs, what the message says"
-            }
+            Self::Discovery { source, .. } if matches!(**source, TcpError::Login(_)) => AS_IT_SAYS,
+            Self::LogIn { source, .. } if matches!(**source, SessionError::Login(_)) => AS_IT_SAYS,
             Self::Discovery { .. } | Self::LogIn { .. } | Self::LogOut { .. } => {
                 "check that the iSCSI server runs and listens on that address, that the network lets this node through, \
                  and ISCSI_TARGET_IP="

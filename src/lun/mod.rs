@@ -16,6 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::LunError;
@@ -33,8 +34,8 @@ use crate::iscsi::kernel::Kernel;
 use crate::iscsi::login::Authenticated;
 use crate::iscsi::name::Portal;
 use crate::iscsi::negotiation::Offer;
-use crate::iscsi::session::{self, Session};
-use crate::kmsg::Log;
+use crate::iscsi::session::{self, Session, SessionError};
+use crate::kmsg::{Level, Log};
 use crate::modules;
 use crate::mount;
 use crate::options::{IscsiOptions, VolumeName};
@@ -79,6 +80,16 @@ struct Volume {
     fs: FileSystem,
 }
 
+/// The disk that is meant.
+#[derive(Debug)]
+struct Attached {
+    disk: Disk,
+    /// What is told of it and its partitions.
+    uevents: Uevents,
+    /// Open for reading, until it was read.
+    file: Option<File>,
+}
+
 /// The LUN of this node, as far as the steps have come.
 #[derive(Debug)]
 pub struct Lun {
@@ -87,7 +98,7 @@ pub struct Lun {
     credentials: CredentialsFile,
     found: Option<Found>,
     session: Option<(Kernel, Portal, Session)>,
-    disk: Option<(Disk, Uevents)>,
+    disk: Option<Attached>,
     volume: Option<Volume>,
 }
 
@@ -147,13 +158,13 @@ impl Lun {
         // Before the scan, so that no disk is announced unheard.
         let uevents = Uevents::subscribe()?;
         scan(&self.root, session.host, self.deadline)?;
-        let root = &self.root;
-        let disk = uevents.wait("the disk of the session", self.deadline, &mut || {
+        let (root, deadline) = (&self.root, self.deadline);
+        let (disk, file) = uevents.wait("the disk of the session", deadline, &mut || {
             let Some(disk) = disk::choose(&units(root, sid)?, wanted)? else { return Ok(None) };
-            Ok(root.join("dev").join(&disk.name).exists().then_some(disk))
+            Ok(open(root.join("dev").join(&disk.name), deadline)?.map(|file| (disk, file)))
         })?;
         let words = format!("LUN {} is /dev/{}", disk.lun, disk.name);
-        self.disk = Some((disk, uevents));
+        self.disk = Some(Attached { disk, uevents, file: Some(file) });
         Ok(words)
     }
 
@@ -162,27 +173,27 @@ impl Lun {
     /// # Errors
     /// [`LunError`]
     pub fn find_volume(&mut self, wanted: Option<&VolumeName>) -> Result<String, LunError> {
-        let (disk, uevents) = self.disk.as_ref().ok_or(LunError::Order { missing: "the disk" })?;
+        let Some(Attached { disk, uevents, file }) = &mut self.disk else {
+            return Err(LunError::Order { missing: "the disk" });
+        };
+        let file = file.take().ok_or(LunError::Order { missing: "the disk" })?;
         let device = format!("/dev/{}", disk.name);
         let sysfs = self.root.join("sys/class/block").join(&disk.name);
         let size = number(&sysfs.join("size"))?.saturating_mul(SYSFS_SECTOR);
         let sector = u32::try_from(number(&sysfs.join("queue/logical_block_size"))?).unwrap_or(0);
-        let (path, name) = (self.root.join("dev").join(&disk.name), device.clone());
-        let survey = move || {
-            let file = File::open(&path).map_err(|source| LunError::File { doing: "open", path, source })?;
-            contents::survey(&name, &mut |offset, buffer| file.read_exact_at(buffer, offset), size, sector)
-        };
-        let places = within(self.deadline, "read", survey)
-            .map_err(|source| LunError::Kernel { doing: "start a thread", source })?
-            .ok_or_else(|| self.late("the first blocks of the disk"))??;
+        let (deadline, name) = (self.deadline, device.clone());
+        let survey =
+            move || contents::survey(&name, &mut |offset, buffer| file.read_exact_at(buffer, offset), size, sector);
+        let places = bounded(deadline, "the first blocks of the disk", survey)??;
         let (partition, fs) = contents::choose(&device, &places, wanted)?;
         let device = match partition {
             None => PathBuf::from(&device),
             Some((number, start)) => {
                 let name = partition_name(&disk.name, number);
                 let what = format!("partition {name}");
-                let (sysfs, node) = (sysfs.join(&name), self.root.join("dev").join(&name));
-                uevents.wait(&what, self.deadline, &mut || Ok((sysfs.exists() && node.exists()).then_some(())))?;
+                let node = self.root.join("dev").join(&name);
+                let sysfs = sysfs.join(&name);
+                uevents.wait(&what, deadline, &mut || Ok(open(node.clone(), deadline)?.map(drop)))?;
                 let kernel = self::number(&sysfs.join("start"))?.saturating_mul(SYSFS_SECTOR);
                 if kernel != start {
                     return Err(LunError::Moved { device: name, kernel, table: start });
@@ -193,10 +204,6 @@ impl Lun {
         let words = format!("{} on {}", fs.kind.name(), device.display());
         self.volume = Some(Volume { device, fs });
         Ok(words)
-    }
-
-    fn late(&self, what: &str) -> LunError {
-        LunError::Timeout { what: what.to_owned(), after: self.deadline.limit().as_secs() }
     }
 
     /// Mounts the volume.
@@ -222,24 +229,29 @@ impl Lun {
     /// Ends the session, if there is one. Its disk must not be mounted any more.
     ///
     /// # Errors
-    /// [`LunError::LogIn`]
-    pub fn log_out(&mut self) -> Result<(), LunError> {
+    /// [`LunError::LogOut`] where the kernel still has something of it.
+    pub fn log_out(&mut self, log: &Log) -> Result<(), LunError> {
         self.disk = None;
         let (Some((mut kernel, portal, session)), Some(found)) = (self.session.take(), self.found.as_ref()) else {
             return Ok(());
         };
-        session::log_out(&mut kernel, &session, Deadline::after(GOODBYE)).map_err(|source| LunError::LogOut {
-            target: found.name.clone(),
-            portal,
-            source,
-        })
+        let target = found.name.clone();
+        match session::log_out(&mut kernel, &session, Deadline::after(GOODBYE)) {
+            Ok(()) => Ok(()),
+            Err(left @ SessionError::Left { .. }) => Err(LunError::LogOut { target, portal, source: Box::new(left) }),
+            // As with a connection that broke: the kernel's session is gone all the same, and that is what counts here.
+            Err(error) => {
+                log.say(Level::Warning, &format!("no orderly logout from {target} at {portal}: {error}"));
+                Ok(())
+            }
+        }
     }
 
     /// What came of it all; `None` before the volume is found.
     #[must_use]
     pub fn report(&self) -> Option<LunReport> {
         let (found, (_, portal, session)) = (self.found.as_ref()?, self.session.as_ref()?);
-        let ((disk, _), volume) = (self.disk.as_ref()?, self.volume.as_ref()?);
+        let (Attached { disk, .. }, volume) = (self.disk.as_ref()?, self.volume.as_ref()?);
         let authenticated = match session.negotiated.authenticated {
             Authenticated::No => "nothing",
             Authenticated::Node => "this node",
@@ -259,6 +271,31 @@ impl Lun {
             uuid: volume.fs.uuid.to_string(),
         })
     }
+}
+
+/// Opens a disk or partition for reading; `None` where the kernel does not let anybody yet. It makes names in sysfs and
+/// /dev a moment before (`device_add_disk` in `block/genhd.c`), and announces the disk when all is done.
+fn open(path: PathBuf, deadline: Deadline) -> Result<Option<File>, LunError> {
+    let name = path.clone();
+    let opened = bounded(deadline, "opening the disk", move || File::open(name))?;
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(source) if [Errno::NXIO, Errno::NOENT].map(|e| Some(e.raw_os_error())).contains(&source.raw_os_error()) => {
+            Ok(None)
+        }
+        Err(source) => Err(LunError::File { doing: "open", path, source }),
+    }
+}
+
+/// Does what a dead target can hold up.
+fn bounded<T: Send + 'static>(
+    deadline: Deadline,
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LunError> {
+    within(deadline, "disk", work)
+        .map_err(|source| LunError::Kernel { doing: "start a thread", source })?
+        .ok_or_else(|| LunError::Timeout { what: what.to_owned(), after: deadline.limit().as_secs() })
 }
 
 /// The kernel's name of a partition (`disk_name` in the kernel's `block/partitions/core.c`).

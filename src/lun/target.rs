@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::rand::{getrandom, GetRandomFlags};
 
@@ -19,6 +20,7 @@ use crate::iscsi::kernel::Kernel;
 use crate::iscsi::login::{Config, Purpose};
 use crate::iscsi::name::{InitiatorName, Iqn, Portal, TargetAddress};
 use crate::iscsi::negotiation::Offer;
+use crate::iscsi::params::Timeouts;
 use crate::iscsi::session::{self, Session, SessionError};
 use crate::iscsi::tcp::{discover, TcpError};
 use crate::kmsg::{Level, Log};
@@ -108,7 +110,7 @@ fn find_at(
         let found = match discover(portal, config, deadline) {
             Ok(found) => found,
             Err(TcpError::Moved { address, .. }) => return Ok(Either::Moved(address)),
-            Err(source) => return Err(LunError::Discovery { portal, source }),
+            Err(source) => return Err(LunError::Discovery { portal, source: Box::new(source) }),
         };
         found.ignored.iter().for_each(|what| log.say(Level::Warning, &format!("{portal} offers, ignored: {what}")));
         let target = choose(&found.targets, ip).map_err(|source| LunError::Choose { portal, source })?;
@@ -148,19 +150,26 @@ pub fn log_in(
     // Early in a boot good random numbers may take a second to come: only a challenge is worth that.
     let mutual = credentials.is_some_and(|credentials| credentials.target.is_some());
     let secure = if mutual { GetRandomFlags::empty() } else { GetRandomFlags::INSECURE };
+    // Nobody logs a session in again whose ping was answered late, and a busy server is late: only commands that time out
+    // may end it.
+    let timeouts = Timeouts { ping_after: Duration::ZERO, ping_answer: Duration::ZERO, ..Timeouts::default() };
     in_turn(&found.portals, |portal| {
         follow(portal, |portal| {
             let plan = session::Plan {
                 credentials: credentials.cloned(),
                 offer,
+                timeouts,
                 ..session::Plan::new(portal, found.name.clone(), found.initiator.clone())
             };
             match session::log_in(kernel, &plan, random(secure)?.0, deadline) {
                 Ok(session) => Ok(Either::Here((portal, session))),
                 Err(SessionError::Moved { address, .. }) => Ok(Either::Moved(address)),
-                Err(source) => {
-                    Err(LunError::LogIn { target: found.name.clone(), portal, chap: credentials.is_some(), source })
-                }
+                Err(source) => Err(LunError::LogIn {
+                    target: found.name.clone(),
+                    portal,
+                    chap: credentials.is_some(),
+                    source: Box::new(source),
+                }),
             }
         })
     })
