@@ -56,12 +56,14 @@ fn a_tree_that_is_exported_read_write_survives_a_node_that_writes_everywhere() -
     let mut node = lab.node(66).cmdline("aufs=tmpfs rw").boot()?;
     node.wait_running()?;
     assert!(lab.server().run("exportfs -v")?.contains("10.13.20.66"));
-    node.run(
+    let wrote = node.output(
         "find / -xdev -type d ! -path '/ro*' ! -path '/rw*' -exec sh -c 'for d; do : >\"$d/written-here\"; done 2>/dev/null; :' sh {} + && \
          test $(find /rw/sidus/v1/upper -name written-here | wc -l) -gt 500 && \
          chmod 700 /usr/bin/* && rm -rf /usr/share/misc /var/lib/dpkg/info && mv /usr/games /usr/games2 && \
          chown -R 1000 /etc && ln -f /etc/passwd /etc/passwd-link",
+        Duration::from_secs(400),
     )?;
+    assert_eq!(wrote.status, 0, "{}", wrote.text);
     let refused =
         node.output("touch /ro/etc/x; rm -f /ro/etc/fstab; chmod 600 /ro/etc/passwd; true", Duration::from_secs(30))?;
     assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
@@ -185,7 +187,7 @@ fn on_failure_ro_boots_the_plain_root_read_only() -> Result<()> {
     let mut node = Lab::open()?.node(66).cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=ro rw").boot()?;
     node.wait_shell()?;
     assert!(node.run("findmnt -no FSTYPE /")?.starts_with("nfs"));
-    let refused = node.output("touch /etc/x", Duration::from_secs(10))?;
+    let refused = node.output("touch /etc/x", Duration::from_secs(60))?;
     assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
     let status = node.run("rootaufs status")?;
     assert!(status.contains("then        the plain root, read-only (sidus.on_failure=ro)"), "{status}");

@@ -14,7 +14,7 @@ pub fn check_union(node: &mut Node) -> Result<()> {
     assert_eq!(node.run("findmnt -no FSTYPE,SOURCE /")?.split_whitespace().collect::<Vec<_>>(), ["overlay", "overlay"]);
     assert_eq!(node.run("findmnt -no FSTYPE /rw")?.trim(), "tmpfs");
     assert!(node.run("findmnt -no FSTYPE /ro")?.starts_with("nfs"));
-    let refused = node.output("touch /ro/x", Duration::from_secs(10))?;
+    let refused = node.output("touch /ro/x", Duration::from_secs(60))?;
     assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
     assert_eq!(
         node.run("setpriv --reuid 65534 --clear-groups ls /rw/sidus 2>&1 || true")?.trim(),
