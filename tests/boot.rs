@@ -57,7 +57,7 @@ fn a_tree_that_is_exported_read_write_survives_a_node_that_writes_everywhere() -
     node.wait_running()?;
     assert!(lab.server().run("exportfs -v")?.contains("10.13.20.66"));
     let wrote = node.output(
-        "find / -xdev -type d ! -path '/ro*' ! -path '/rw*' -exec sh -c 'for d; do : >\"$d/written-here\"; done 2>/dev/null; :' sh {} + && \
+        "find / -xdev -type d ! -path '/ro*' ! -path '/rw*' -exec sh -c 'for d; do true >\"$d/written-here\"; done 2>/dev/null; true' sh {} + && \
          test $(find /rw/sidus/v1/upper -name written-here | wc -l) -gt 500 && \
          chmod 700 /usr/bin/* && rm -rf /usr/share/misc /var/lib/dpkg/info && mv /usr/games /usr/games2 && \
          chown -R 1000 /etc && ln -f /etc/passwd /etc/passwd-link",
