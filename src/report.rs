@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use miniserde::{json, Deserialize, Serialize};
 
 use crate::apply::{Applied, Done, Failure};
 use crate::lun::LunReport;
@@ -32,7 +32,6 @@ pub struct Report {
     /// The side that is written.
     pub upper: Option<Side>,
     /// The LUN that the upper side is on.
-    #[serde(default)]
     pub iscsi: Option<LunReport>,
     /// Whether what is written here survives a reboot.
     pub persistent: bool,
@@ -46,13 +45,15 @@ pub struct Report {
 
 /// How the boot went on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// With a union.
+    #[serde(rename = "union")]
     Union,
     /// With the plain root, as asked for.
+    #[serde(rename = "plain")]
     Plain,
     /// With what `sidus.on_failure=` says.
+    #[serde(rename = "failed")]
     Failed,
 }
 
@@ -132,8 +133,7 @@ impl Report {
     /// # Errors
     /// Those of the file system.
     pub fn write(&self, root: &Path) -> io::Result<()> {
-        let json = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
-        replace(&root.join(REPORT), &format!("{json}\n"))?;
+        replace(&root.join(REPORT), &(json::to_string(self) + "\n"))?;
         match self.login_message() {
             Some(message) => replace(&root.join(MOTD), &message),
             None => Ok(()),
@@ -145,7 +145,8 @@ impl Report {
     /// # Errors
     /// Those of the file system; [`io::ErrorKind::InvalidData`] where it is no report.
     pub fn read(root: &Path) -> io::Result<Self> {
-        serde_json::from_str(&fs::read_to_string(root.join(REPORT))?).map_err(Into::into)
+        let text = fs::read_to_string(root.join(REPORT))?;
+        json::from_str(&text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a report of rootaufs"))
     }
 
     /// What a person must know who logs in.

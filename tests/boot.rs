@@ -13,7 +13,7 @@ fn pxe_by_bios_with_the_articles_default_entry() -> Result<()> {
     let mut node = Lab::open()?.node(21).pxe(Firmware::Bios).boot()?;
     check_union(&mut node)?;
     let report = node.run("rootaufs status --json")?;
-    assert!(report.contains("\"source\": \"10.13.20.13:/srv/nfsroot/sidus\""), "{report}");
+    assert!(report.contains("\"source\":\"10.13.20.13:/srv/nfsroot/sidus\""), "{report}");
     power_off(node)?;
     Ok(())
 }

@@ -224,6 +224,7 @@ fn sizes(work: &Path, binary: &Path) -> Result<String> {
         Ok(std::fs::metadata(&path).with_context(|| format!("cannot look at {}", path.display()))?.len())
     };
     let (stock, with_module) = (size("stock")?, size("overlay-module")?);
+    let with_hooks_modules = size("rootaufs-modules")?;
     let beyond = |name: &str| size(name).map(|size| size.saturating_sub(with_module));
     let program = std::fs::metadata(binary).with_context(|| format!("cannot look at {}", binary.display()))?.len();
     let mut text = String::new();
@@ -231,7 +232,8 @@ fn sizes(work: &Path, binary: &Path) -> Result<String> {
     for (what, bytes) in [
         ("Debian's stock initrd (cloud kernel, MODULES=most)", stock),
         ("the overlay module adds", with_module.saturating_sub(stock)),
-        ("beyond both, rootaufs adds", beyond("rootaufs")?),
+        ("beyond both, the modules for iSCSI, ext4, XFS and Btrfs add", beyond("rootaufs-modules")?),
+        ("beyond all modules, rootaufs adds", size("rootaufs")?.saturating_sub(with_hooks_modules)),
         ("beyond both, the shell script adds", beyond("shell")?),
         ("beyond both, overlayroot adds", beyond("overlayroot")?),
         ("the program rootaufs, uncompressed", program),

@@ -11,9 +11,6 @@ use crate::step;
 
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// Where Debian keeps the archive that the musl build of std links: musl has no unwinder of its own.
-const LIBUNWIND: &str = "/usr/lib/llvm-14/lib/libunwind.a";
-
 /// Builds the binary and says where it is.
 pub fn build(paths: &Paths) -> Result<PathBuf> {
     let target_folder = paths.project().join("target");
@@ -40,30 +37,47 @@ fn has_musl_std() -> Result<bool> {
     Ok(Path::new(&sysroot).join("lib/rustlib").join(TARGET).join("lib").is_dir())
 }
 
-/// Debian has no std for musl, but its source: cargo builds it along, against Debian's musl and libunwind.
+/// Debian has no std for musl, but its source: cargo builds it along, against Debian's musl.
 fn with_debian_packages(paths: &Paths, command: &mut Command) -> Result<()> {
-    // Only this archive: the folder it lies in has a shared library of the same name.
+    // std asks for this archive, and Debian's lies beside a shared library of the same name. Nothing unwinds here, so
+    // an empty one will do.
     let folder = paths.built("libunwind");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    std::fs::copy(LIBUNWIND, folder.join("libunwind.a"))
-        .with_context(|| format!("cannot copy {LIBUNWIND}: is the package libunwind-14-dev installed?"))?;
+    std::fs::write(folder.join("libunwind.a"), "!<arch>\n")
+        .with_context(|| format!("cannot write into {}", folder.display()))?;
     command
         .args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "musl-gcc")
-        // Not position-independent: musl-gcc makes a *dynamic* executable of -static-pie.
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            [
-                "-Clink-self-contained=no",
-                "-Crelocation-model=static",
-                // Nothing unwinds: a panic aborts. The tables would be a sixth of the file.
-                "-Cforce-unwind-tables=no",
-                &format!("-Lnative={}", folder.display()),
-            ]
-            .join("\u{1f}"),
-        );
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&folder).join("\u{1f}"));
     Ok(())
+}
+
+/// What keeps the binary small: every byte of it crosses the network at each boot of each node.
+fn flags(libraries: &Path) -> Vec<String> {
+    let mut flags: Vec<String> = [
+        "-Clink-self-contained=no",
+        // Not position-independent: musl-gcc makes a *dynamic* executable of -static-pie.
+        "-Crelocation-model=static",
+        // A panic is a bug, and none is known: it ends the program as an illegal instruction, whose place the kernel
+        // logs. The words for panics that never come would be a tenth of the file, the tables to unwind a sixth.
+        "-Zunstable-options",
+        "-Cpanic=immediate-abort",
+        "-Cforce-unwind-tables=no",
+        // A challenge is a kilobyte: speed is nothing here.
+        "--cfg=sha2_backend=\"soft\"",
+        "--cfg=sha2_backend_soft=\"compact\"",
+        "-Clink-arg=-Wl,-z,noseparate-code,--build-id=none",
+    ]
+    .map(str::to_owned)
+    .into();
+    // What std refers to and this program never calls, with what it would bring in: a backtrace needs the unwinder,
+    // the name of a thread (musl's pthread_setname_np) all of printf.
+    for never in ["_Unwind_Backtrace", "_Unwind_GetIP", "pthread_setname_np"] {
+        flags.push(format!("-Clink-arg=-Wl,--defsym={never}=abort"));
+    }
+    flags.push(format!("-Lnative={}", libraries.display()));
+    flags
 }
 
 /// Refuses an ELF file with an interpreter or dynamic section (elf(5)).

@@ -49,7 +49,6 @@ impl Deadline {
 /// Those of starting a thread.
 pub fn within<T: Send + 'static>(
     deadline: Deadline,
-    name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
     let outcome = Arc::new(Mutex::new(None));
@@ -60,14 +59,14 @@ pub fn within<T: Send + 'static>(
             *outcome = Some(result);
         }
     });
-    run(deadline, name, work, &|| outcome.lock().is_ok_and(|outcome| outcome.is_some()))?;
+    run(deadline, work, &|| outcome.lock().is_ok_and(|outcome| outcome.is_some()))?;
     Ok(outcome.lock().ok().and_then(|mut outcome| outcome.take()))
 }
 
 /// The part of [`within`] that is the same for every type: a thread's code is large.
-fn run(deadline: Deadline, name: &str, work: Box<dyn FnOnce() + Send>, done: &dyn Fn() -> bool) -> io::Result<()> {
+fn run(deadline: Deadline, work: Box<dyn FnOnce() + Send>, done: &dyn Fn() -> bool) -> io::Result<()> {
     let waiting = thread::current();
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
+    thread::Builder::new().spawn(move || {
         work();
         waiting.unpark();
     })?;
@@ -84,9 +83,9 @@ mod tests {
 
     #[test]
     fn what_hangs_is_left_behind() {
-        let hung = within(Deadline::after(Duration::from_millis(50)), "x", || thread::sleep(Duration::from_secs(5)));
+        let hung = within(Deadline::after(Duration::from_millis(50)), || thread::sleep(Duration::from_secs(5)));
         assert_eq!(hung.unwrap(), None);
-        assert_eq!(within(Deadline::after(Duration::from_secs(5)), "x", || 42).unwrap(), Some(42));
+        assert_eq!(within(Deadline::after(Duration::from_secs(5)), || 42).unwrap(), Some(42));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub fn scan(root: &Path, host: u32, deadline: Deadline) -> Result<(), DisksError
     let path = root.join(format!("sys/class/scsi_host/host{host}/scan"));
     let failed = |source| DisksError::Io { path: path.clone(), source };
     let file = path.clone();
-    match within(deadline, "scan", move || fs::write(&file, "- - -")).map_err(failed)? {
+    match within(deadline, move || fs::write(&file, "- - -")).map_err(failed)? {
         Some(result) => result.map_err(failed),
         None => Err(DisksError::ScanTimeout { path, after: deadline.limit() }),
     }

@@ -16,8 +16,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use miniserde::{Deserialize, Serialize};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 pub use self::error::LunError;
 pub use self::target::{read_credentials, CREDENTIALS};
@@ -293,7 +293,7 @@ fn bounded<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, LunError> {
-    within(deadline, "disk", work)
+    within(deadline, work)
         .map_err(|source| LunError::Kernel { doing: "start a thread", source })?
         .ok_or_else(|| LunError::Timeout { what: what.to_owned(), after: deadline.limit().as_secs() })
 }
