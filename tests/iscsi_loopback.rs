@@ -230,3 +230,14 @@ fn nobody_listens() {
     let error = discover(portal, config(None), Deadline::after(LIMIT)).unwrap_err().to_string();
     assert_eq!(error, format!("{portal}: no connection: Connection refused (os error 111)"));
 }
+
+#[test]
+fn a_discovery_that_wants_proof_says_so() {
+    let istgt = Istgt::with_discovery("127.0.0.1", "CHAP");
+    let deadline = || Deadline::after(LIMIT);
+    let error = discover(istgt.portal, config(None), deadline()).unwrap_err();
+    assert!(error.wants_proof(), "{error}");
+    let credentials = credentials(("node", "node-secret-1"), None);
+    let found = discover(istgt.portal, Config { credentials, ..config(None) }, deadline()).unwrap();
+    assert_eq!(found.targets.len(), 3);
+}

@@ -15,7 +15,7 @@ use super::login::{self, Action, Config, Login, LoginError, Negotiated};
 use super::name::{Portal, TargetAddress};
 use super::negotiation::{Digest, Offer};
 use super::pdu::{data_length, padding, Pdu, PduError, DEFAULT_MAX_DATA, HEADER};
-use super::status::Retry;
+use super::status::{Retry, Status};
 
 /// How long the target may take to answer a logout that nobody depends on.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -98,6 +98,11 @@ pub enum TcpError {
 }
 
 impl TcpError {
+    /// Whether the target refused who had proved nothing, or not what it wanted: status 0201.
+    pub const fn wants_proof(&self) -> bool {
+        matches!(self, Self::Login(LoginError::Refused { status: Status { class: 2, detail: 1 }, .. }))
+    }
+
     /// Whether to try again.
     pub const fn retry(&self) -> Retry {
         match self {

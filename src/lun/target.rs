@@ -14,7 +14,7 @@ use super::node;
 use crate::iscsi::chap::{Credentials, OwnChallenge};
 use crate::iscsi::credentials::{check_mode, CredentialsFile, MAX_FILE};
 use crate::iscsi::deadline::Deadline;
-use crate::iscsi::discovery::{choose, Target};
+use crate::iscsi::discovery::{self, choose, Target};
 use crate::iscsi::identity::{expand, initiator};
 use crate::iscsi::kernel::Kernel;
 use crate::iscsi::login::{Config, Purpose};
@@ -100,14 +100,16 @@ fn find_at(
     deadline: Deadline,
 ) -> Result<Target, LunError> {
     follow(portal, |portal| {
-        // Nobody has to prove anything to a discovery: no challenge is sent.
-        let (challenge, [a, b, c]) = random(GetRandomFlags::INSECURE)?;
-        let config = Config {
-            credentials: credentials.cloned(),
-            // A random ISID (RFC 7143 11.12.5): a discovery is no session that anybody could want back.
-            ..Config::new(initiator.clone(), Purpose::Discovery, [0x80, a, b, c, 0, 0], challenge)
+        // The credentials may be meant for the target alone, and LIO takes CHAP where it is offered: they are sent only
+        // to a portal that refuses to answer without.
+        let found = match ask(portal, initiator, None, deadline)? {
+            Err(error) if error.wants_proof() && credentials.is_some() => {
+                log.say(Level::Debug, &format!("{portal} answers nobody without credentials"));
+                ask(portal, initiator, credentials, deadline)?
+            }
+            found => found,
         };
-        let found = match discover(portal, config, deadline) {
+        let found = match found {
             Ok(found) => found,
             Err(TcpError::Moved { address, .. }) => return Ok(Either::Moved(address)),
             Err(source) => return Err(LunError::Discovery { portal, source: Box::new(source) }),
@@ -116,6 +118,23 @@ fn find_at(
         let target = choose(&found.targets, ip).map_err(|source| LunError::Choose { portal, source })?;
         Ok(Either::Here(target.clone()))
     })
+}
+
+/// Asks a portal for its targets.
+fn ask(
+    portal: Portal,
+    initiator: &InitiatorName,
+    credentials: Option<&Credentials>,
+    deadline: Deadline,
+) -> Result<Result<discovery::Found, TcpError>, LunError> {
+    // The target proves nothing to a discovery: no challenge is sent.
+    let (challenge, [a, b, c]) = random(GetRandomFlags::INSECURE)?;
+    let config = Config {
+        credentials: credentials.cloned(),
+        // A random ISID (RFC 7143 11.12.5): a discovery is no session that anybody could want back.
+        ..Config::new(initiator.clone(), Purpose::Discovery, [0x80, a, b, c, 0, 0], challenge)
+    };
+    Ok(discover(portal, config, deadline))
 }
 
 /// Where a target is: the portal that was asked first, if it has it, then the others.

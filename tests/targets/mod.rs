@@ -122,6 +122,11 @@ pub struct Istgt {
 
 impl Istgt {
     pub fn start(ip: &str) -> Self {
+        Self::with_discovery(ip, "None")
+    }
+
+    /// With this as the way to authenticate for a discovery.
+    pub fn with_discovery(ip: &str, method: &str) -> Self {
         let ip: IpAddr = ip.parse().unwrap();
         let portal = Portal { ip, port: free_port(ip) };
         let control = free_port(ip);
@@ -133,7 +138,7 @@ impl Istgt {
         fs::set_permissions(&auth, fs::Permissions::from_mode(0o600)).unwrap();
         let mut conf = format!(
             "[Global]\n  NodeBase \"iqn.2026-01.org.example\"\n  PidFile {path}/pid\n  AuthFile {path}/auth.conf\n  \
-             MediaDirectory {path}\n  Timeout 30\n  NopInInterval 20\n  DiscoveryAuthMethod None\n  MaxSessions 16\n  \
+             MediaDirectory {path}\n  Timeout 30\n  NopInInterval 20\n  DiscoveryAuthMethod {method}\n  DiscoveryAuthGroup AuthGroup1\n  MaxSessions 16\n  \
              MaxConnections 4\n  MaxOutstandingR2T 16\n  DefaultTime2Wait 2\n  DefaultTime2Retain 60\n  \
              FirstBurstLength 262144\n  MaxBurstLength 1048576\n  MaxRecvDataSegmentLength 131072\n  InitialR2T Yes\n  \
              ImmediateData Yes\n  DataPDUInOrder Yes\n  DataSequenceInOrder Yes\n  ErrorRecoveryLevel 0\n\
