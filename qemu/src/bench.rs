@@ -1,6 +1,5 @@
-//! The benchmark: `rootaufs` against a shell script and Debian's overlayroot, booted in turn in one lab.
+//! The benchmark: `rootaufs` against shell scripts and Debian's overlayroot, booted in turn in one lab.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,15 +10,51 @@ use anyhow::{bail, Context, Result};
 use crate::lab::Lab;
 use crate::paths::Paths;
 use crate::server::Server;
+use crate::target::Target;
 use crate::tree::{self, Tree};
 use crate::{binary, image, step};
 
-/// What is compared: the initrd's name, and what its boot adds to the command line.
-const CONTENDERS: [(&str, &str); 3] =
-    [("rootaufs", "aufs=tmpfs"), ("shell", "aufs=tmpfs"), ("overlayroot", "overlayroot=tmpfs")];
+/// What is compared.
+#[derive(Debug)]
+struct Contender {
+    name: &'static str,
+    /// The initrd's name.
+    initrd: &'static str,
+    /// What its boot adds to the command line.
+    cmdline: &'static str,
+}
 
-/// Which contender the others are held against.
-const REFERENCE: &str = "shell";
+/// Contenders that do the same; the first is held against each of the others.
+#[derive(Debug)]
+struct Contest {
+    title: &'static str,
+    contenders: &'static [Contender],
+    /// Whether the layer is on a LUN.
+    lun: bool,
+}
+
+const CONTESTS: [Contest; 2] = [
+    Contest {
+        title: "aufs=tmpfs",
+        contenders: &[
+            Contender { name: "rootaufs", initrd: "rootaufs", cmdline: "aufs=tmpfs" },
+            Contender { name: "shell script", initrd: "shell", cmdline: "aufs=tmpfs" },
+            Contender { name: "overlayroot", initrd: "overlayroot", cmdline: "overlayroot=tmpfs" },
+        ],
+        lun: false,
+    },
+    Contest {
+        title: "aufs=iscsi (tgt, ext4 on the whole LUN)",
+        contenders: &[
+            Contender { name: "rootaufs", initrd: "rootaufs", cmdline: ISCSI },
+            Contender { name: "shell script with iscsistart and blkid", initrd: "shell-iscsi", cmdline: ISCSI },
+        ],
+        lun: true,
+    },
+];
+
+/// The article's words for a LUN.
+const ISCSI: &str = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 root=LABEL=ISCSI";
 
 /// The node that boots.
 const NODE: u8 = 190;
@@ -28,11 +63,12 @@ const NODE: u8 = 190;
 const README_MARKS: [&str; 2] = ["<!-- bench: begin -->\n", "<!-- bench: end -->\n"];
 
 /// One boot's figures.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Boot {
     /// In init-bottom, between the two marks, in milliseconds.
     union_ms: f64,
-    /// Processes that were made between the marks, but for the contender's own script and the second mark.
+    /// Processes that were made between the marks, but for the contender's own script and the second mark. The kernel
+    /// counts threads, its own among them.
     forks: f64,
     /// From the kernel's `Run /init` to systemd's first line, in seconds.
     to_systemd_s: f64,
@@ -40,12 +76,14 @@ struct Boot {
     requests: f64,
     /// What the server's card sent, up to `running`, in MB.
     sent_mb: f64,
+    /// The program's own account, where the contender is the program.
+    status: String,
 }
 
 /// What is shown of the boots, and how.
 const FIGURES: [(&str, fn(&Boot) -> f64, usize); 5] = [
     ("in init-bottom, ms", |boot| boot.union_ms, 1),
-    ("processes made there", |boot| boot.forks, 0),
+    ("processes and threads made there", |boot| boot.forks, 0),
     ("Run /init to systemd, s", |boot| boot.to_systemd_s, 2),
     ("NFS requests to `running`", |boot| boot.requests, 0),
     ("sent by the server to `running`, MB", |boot| boot.sent_mb, 1),
@@ -98,32 +136,48 @@ fn same_kernel(server: &Server, work: &Path) -> Result<()> {
     Ok(())
 }
 
-fn boot_all(rounds: usize, work: &Path) -> Result<BTreeMap<&'static str, Vec<Boot>>> {
+fn boot_all(rounds: usize, work: &Path) -> Result<Vec<Vec<Vec<Boot>>>> {
     let lab = Lab::open()?;
-    let mut boots: BTreeMap<&str, Vec<Boot>> = BTreeMap::new();
-    for round in 1..=rounds {
-        for (contender, cmdline) in CONTENDERS {
-            let boot = boot(&lab, contender, cmdline, work).with_context(|| format!("{contender}, round {round}"))?;
-            eprintln!("  round {round} of {rounds}: {contender}: {:.1} ms in init-bottom", boot.union_ms);
-            boots.entry(contender).or_default().push(boot);
+    let mut all = Vec::new();
+    for contest in &CONTESTS {
+        let mut boots: Vec<Vec<Boot>> = contest.contenders.iter().map(|_| Vec::new()).collect();
+        for round in 1..=rounds {
+            for (contender, boots) in contest.contenders.iter().zip(&mut boots) {
+                let boot = boot(&lab, contest, contender, work)
+                    .with_context(|| format!("{}: {}, round {round}", contest.title, contender.name))?;
+                eprintln!(
+                    "  {}, round {round} of {rounds}: {}: {:.1} ms in init-bottom",
+                    contest.title, contender.name, boot.union_ms
+                );
+                boots.push(boot);
+            }
         }
+        all.push(boots);
     }
-    Ok(boots)
+    Ok(all)
 }
 
-fn boot(lab: &Lab, contender: &str, cmdline: &str, work: &Path) -> Result<Boot> {
+fn boot(lab: &Lab, contest: &Contest, contender: &Contender, work: &Path) -> Result<Boot> {
+    if contest.lun {
+        // A new file system each time: none finds what another left.
+        Target::new(lab, NODE).by_tgt()?;
+    }
     let before = ServerCost::now(lab)?;
-    let initrd = work.join(format!("{contender}.initrd"));
-    let mut node = lab.node(NODE).scenario(&format!("bench-{contender}")).cmdline(cmdline).initrd(&initrd).boot()?;
+    let initrd = work.join(format!("{}.initrd", contender.initrd));
+    let scenario = format!("bench-{}", contender.initrd);
+    let mut node = lab.node(NODE).scenario(&scenario).cmdline(contender.cmdline).initrd(&initrd).boot()?;
     node.wait_running()?;
     let cost = ServerCost::now(lab)?;
-    if node.run("findmnt -no FSTYPE /")?.trim() != "overlay" {
-        bail!("its root is no overlay");
+    let upper = if contest.lun { "ext4" } else { "tmpfs" };
+    let found = node.run("findmnt -no FSTYPE /; findmnt -no FSTYPE /rw || findmnt -no FSTYPE /media/root-rw")?;
+    if found.split_whitespace().collect::<Vec<_>>() != ["overlay", upper] {
+        bail!("its root is no overlay over {upper}: {found:?}");
     }
     let log = node.run("dmesg")?;
     let begin = mark(&log, "bench: begin")?;
     let end = mark(&log, "bench: end")?;
     let seconds = |what| at(&log, what).map(|(seconds, _)| seconds);
+    let status = if contender.initrd == "rootaufs" { node.run("rootaufs status")? } else { String::new() };
     Ok(Boot {
         union_ms: (end.seconds - begin.seconds) * 1000.0,
         // The contender's script is one process, the second mark another.
@@ -131,6 +185,7 @@ fn boot(lab: &Lab, contender: &str, cmdline: &str, work: &Path) -> Result<Boot> 
         to_systemd_s: seconds("systemd[1]: systemd ")? - seconds("Run /init")?,
         requests: cost.requests - before.requests,
         sent_mb: (cost.sent - before.sent) / 1e6,
+        status,
     })
 }
 
@@ -173,32 +228,47 @@ fn at<'a>(log: &'a str, what: &str) -> Result<(f64, &'a str)> {
     Ok((time.trim().parse().with_context(|| format!("{line:?} has no time"))?, line))
 }
 
-fn figures(boots: &BTreeMap<&str, Vec<Boot>>) -> Result<String> {
+fn figures(all: &[Vec<Vec<Boot>>]) -> Result<String> {
     let mut text = String::new();
-    let rounds = boots.values().map(Vec::len).min().unwrap_or(0);
+    let rounds = all.iter().flatten().map(Vec::len).min().unwrap_or(0);
     writeln!(
         text,
-        "{}, {}. {rounds} boots each, in turn; median (least to most), and the median as a ratio to the shell script's.\n",
+        "{}, {}. {rounds} boots each, in turn; median (least to most), and rootaufs' median as a ratio to the other's.\n",
         today()?,
         machine()
     )?;
-    writeln!(text, "| |{} |", CONTENDERS.map(|(name, _)| format!(" {name}")).join(" |"))?;
-    writeln!(text, "|---|---|---|---|")?;
-    for (name, figure, digits) in FIGURES {
-        write!(text, "| {name} |")?;
-        let of = |contender| Spread::of(boots.get(contender).into_iter().flatten().map(figure));
-        let reference = of(REFERENCE)?.median;
-        for (contender, _) in CONTENDERS {
-            let Spread { least, median, most } = of(contender)?;
-            write!(text, " {median:.digits$} ({least:.digits$} to {most:.digits$})")?;
-            if contender != REFERENCE && reference > 0.0 {
-                write!(text, ", {:.2}", median / reference)?;
+    for (contest, boots) in CONTESTS.iter().zip(all) {
+        write!(text, "| {} |", contest.title)?;
+        for contender in contest.contenders {
+            write!(text, " {} |", contender.name)?;
+        }
+        writeln!(text, "\n|---|{}", "---|".repeat(contest.contenders.len()))?;
+        for (name, figure, digits) in FIGURES {
+            let spreads: Result<Vec<Spread>> = boots.iter().map(|boots| Spread::of(boots.iter().map(figure))).collect();
+            let spreads = spreads?;
+            write!(text, "| {name} |")?;
+            for (index, Spread { least, median, most }) in spreads.iter().enumerate() {
+                write!(text, " {median:.digits$} ({least:.digits$} to {most:.digits$})")?;
+                match spreads.first() {
+                    Some(ours) if index > 0 && *median > 0.0 => write!(text, ", ratio {:.2}", ours.median / median)?,
+                    _ => {}
+                }
+                write!(text, " |")?;
             }
-            write!(text, " |")?;
+            writeln!(text)?;
         }
         writeln!(text)?;
+        if let Some(last) = boots.first().and_then(|boots| boots.last()) {
+            writeln!(text, "Where the time goes, in rootaufs' last boot:\n\n```\n{}```\n", steps(&last.status))?;
+        }
     }
     Ok(text)
+}
+
+/// The steps of `rootaufs status`.
+fn steps(status: &str) -> String {
+    let from = status.lines().skip_while(|line| !line.starts_with("took "));
+    from.map(|line| format!("{line}\n")).collect()
 }
 
 struct Spread {
@@ -224,18 +294,17 @@ fn sizes(work: &Path, binary: &Path) -> Result<String> {
         Ok(std::fs::metadata(&path).with_context(|| format!("cannot look at {}", path.display()))?.len())
     };
     let (stock, with_module) = (size("stock")?, size("overlay-module")?);
-    let with_hooks_modules = size("rootaufs-modules")?;
-    let beyond = |name: &str| size(name).map(|size| size.saturating_sub(with_module));
+    let with_iscsi = size("iscsi-modules")?;
     let program = std::fs::metadata(binary).with_context(|| format!("cannot look at {}", binary.display()))?.len();
     let mut text = String::new();
     writeln!(text, "| size | bytes |\n|---|---|")?;
     for (what, bytes) in [
         ("Debian's stock initrd (cloud kernel, MODULES=most)", stock),
         ("the overlay module adds", with_module.saturating_sub(stock)),
-        ("beyond both, the modules for iSCSI, ext4, XFS and Btrfs add", beyond("rootaufs-modules")?),
-        ("beyond all modules, rootaufs adds", size("rootaufs")?.saturating_sub(with_hooks_modules)),
-        ("beyond both, the shell script adds", beyond("shell")?),
-        ("beyond both, overlayroot adds", beyond("overlayroot")?),
+        ("the modules for iSCSI, ext4, XFS and Btrfs add", with_iscsi.saturating_sub(with_module)),
+        ("beyond these, rootaufs adds", size("rootaufs")?.saturating_sub(with_iscsi)),
+        ("beyond these, Debian's open-iscsi adds", size("shell-iscsi")?.saturating_sub(with_iscsi)),
+        ("beyond the overlay module, overlayroot adds", size("overlayroot")?.saturating_sub(with_module)),
         ("the program rootaufs, uncompressed", program),
     ] {
         writeln!(text, "| {what} | {bytes} |")?;

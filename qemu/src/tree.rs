@@ -60,7 +60,7 @@ impl Tree {
     }
 }
 
-const NODE_PACKAGES: [&str; 15] = [
+const NODE_PACKAGES: [&str; 16] = [
     "busybox",
     "dbus",
     "ifupdown",
@@ -71,6 +71,7 @@ const NODE_PACKAGES: [&str; 15] = [
     "linux-image-cloud-amd64",
     "login",
     "nfs-common",
+    "open-iscsi",
     "passwd",
     "procps",
     "systemd-sysv",
@@ -78,9 +79,18 @@ const NODE_PACKAGES: [&str; 15] = [
     "zstd",
 ];
 
-/// A node's, but with one kernel, and with the contender that Debian has.
-const BENCH_PACKAGES: [&str; 8] =
-    ["busybox", "initramfs-tools", "kmod", "linux-image-cloud-amd64", "nfs-common", "overlayroot", "udev", "zstd"];
+/// A node's, but with one kernel, and with the contenders that Debian has.
+const BENCH_PACKAGES: [&str; 9] = [
+    "busybox",
+    "initramfs-tools",
+    "kmod",
+    "linux-image-cloud-amd64",
+    "nfs-common",
+    "open-iscsi",
+    "overlayroot",
+    "udev",
+    "zstd",
+];
 
 const SERVER_PACKAGES: [&str; 21] = [
     "btrfs-progs",
