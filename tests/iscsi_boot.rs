@@ -283,3 +283,113 @@ fn the_generic_kernel_with_digests_and_a_target_that_is_named() -> Result<()> {
     node.power_cut()?;
     target.remove_from_lio()
 }
+
+#[test]
+fn iscsid_takes_the_session_over_and_survives_a_restart_of_the_target() -> Result<()> {
+    let lab = Lab::open()?;
+    let target = Target::new(&lab, 117).chap(("node", SECRET)).by_lio(3277)?;
+    let initrd = with_credentials(&lab, &format!("username = node\npassword = {SECRET}\n"))?;
+    let mut node = lab.node(117).cmdline(&lio(3277)).initrd(&initrd).boot()?;
+    node.wait_running()?;
+    check_union(&mut node, "/dev/sda", "ext4")?;
+    let port = "cat /sys/class/iscsi_connection/connection1:0/local_port";
+    let ours = node.run(port)?;
+    node.run("systemctl -q unmask iscsid.service && systemctl start iscsid.service")?;
+    // iscsid drops the connection of a session that it finds, and logs in again.
+    let another = format!("[ \"$({port})\" != {} ]", ours.trim());
+    node.wait_until(&another, Duration::from_secs(60))?;
+    let logged_in = "iscsiadm -m session -P3 | grep -q 'iSCSI Connection State: LOGGED IN'";
+    node.wait_until(logged_in, Duration::from_secs(120))?;
+    let session = node.run("iscsiadm -m session -P3")?;
+    for line in [
+        format!("Target: {} (", iqn(117)),
+        "Current Portal: 10.13.20.14:3277,1\n".to_owned(),
+        "Persistent Portal: 10.13.20.14:3277,1\n".to_owned(),
+        "Iface Name: default\n".to_owned(),
+        format!("Iface Initiatorname: {}\n", initiator(117)),
+        "iSCSI Session State: LOGGED_IN\n".to_owned(),
+        "username: node\n".to_owned(),
+        "Attached scsi disk sda\t\tState: running\n".to_owned(),
+    ] {
+        assert!(session.contains(&line), "{line:?} is not in\n{session}");
+    }
+    target.remove_from_lio()?;
+    node.run(
+        "(dd if=/dev/urandom of=/var/during bs=1M count=8 conv=fsync 2>/dev/null; echo $? >/run/written) >/dev/null &",
+    )?;
+    node.wait_until("grep -q -v LOGGED_IN /sys/class/iscsi_session/session1/state", Duration::from_secs(60))?;
+    assert_eq!(node.run("cat /run/written 2>/dev/null || true")?, "");
+    target.serve_by_lio(3277, &initiator(117))?;
+    node.wait_until("[ -s /run/written ]", Duration::from_secs(120))?;
+    assert_eq!(
+        node.run("cat /run/written; dmesg | grep -c -e 'I/O error' -e 'Remounting filesystem' || true")?,
+        "0\n0\n"
+    );
+    node.power_cut()?;
+    target.remove_from_lio()
+}
+
+#[test]
+fn debian_13_with_a_second_portal() -> Result<()> {
+    let lab = Lab::open()?;
+    Target::new(&lab, 118).by_tgt()?;
+    // Nobody listens on the first one's port.
+    let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:3299,10.13.20.14 root=LABEL=ISCSI panic=30";
+    let mut node = lab.node(118).suite(Suite::Trixie).cmdline(line).boot()?;
+    node.wait_running()?;
+    check_union(&mut node, "/dev/sda", "ext4")?;
+    node.power_off()?;
+    Ok(())
+}
+
+#[test]
+fn a_redirection_is_followed() -> Result<()> {
+    let lab = Lab::open()?;
+    let target = Target::new(&lab, 119).by_tgt()?;
+    target.redirect_tgt("10.13.20.14", 3279)?;
+    target.serve_by_lio(3279, &initiator(119))?;
+    let mut node = lab.node(119).cmdline(TGT).boot()?;
+    node.expect(UNION, INITRAMFS)?;
+    node.wait_shell()?;
+    assert!(node.run("rootaufs status")?.contains(&format!("target      {} at 10.13.20.14:3279", iqn(119))));
+    node.power_cut()?;
+    target.remove_from_lio()
+}
+
+/// Boots with a target that never comes up, and expects what `sidus.on_failure=` promises.
+fn never_up(number: u8, on_failure: &str, then: &str) -> Result<Node> {
+    let lab = Lab::open()?;
+    let line = format!("{} sidus.timeout=10 sidus.on_failure={on_failure}", lio(3280));
+    let mut node = lab.node(number).cmdline(&line).boot()?;
+    node.expect("rootaufs: FAILED: find the target that bears this node's address at 10.13.20.14:3280", INITRAMFS)?;
+    node.expect(&format!("rootaufs: now: {then}"), INITRAMFS)?;
+    Ok(node)
+}
+
+#[test]
+fn a_target_that_never_comes_up_and_panic() -> Result<()> {
+    let mut node = never_up(120, "panic", "panic, since nothing else is asked for (sidus.on_failure=panic)")?;
+    node.expect("Rebooting automatically due to panic= boot argument", INITRAMFS)
+}
+
+#[test]
+fn a_target_that_never_comes_up_and_a_shell() -> Result<()> {
+    let mut node = never_up(121, "shell", "a shell (sidus.on_failure=shell)")?;
+    node.expect("(initramfs)", INITRAMFS)
+}
+
+#[test]
+fn a_target_that_never_comes_up_and_a_reboot() -> Result<()> {
+    let mut node = never_up(122, "reboot", "a reboot in 10 s (sidus.on_failure=reboot)")?;
+    node.wait_end(INITRAMFS)?;
+    Ok(())
+}
+
+#[test]
+fn a_target_that_never_comes_up_and_the_plain_root() -> Result<()> {
+    let mut node = never_up(123, "ro", "the plain root, read-only (sidus.on_failure=ro)")?;
+    node.wait_shell()?;
+    assert!(node.run("findmnt -no FSTYPE,OPTIONS /")?.starts_with("nfs"));
+    assert!(node.run("touch /hello 2>&1 || true")?.contains("Read-only file system"));
+    Ok(())
+}

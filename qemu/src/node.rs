@@ -371,6 +371,18 @@ impl Node {
         Ok(took)
     }
 
+    /// Runs `command` on the node until it succeeds.
+    pub fn wait_until(&mut self, command: &str, limit: Duration) -> Result<()> {
+        let started = Instant::now();
+        while self.output(command, limit)?.status != 0 {
+            if started.elapsed() > limit {
+                return Err(self.failed(&format!("{command:?} did not succeed within {} s", limit.as_secs())));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+
     /// Asks systemd, a second after the command channel has answered: its own end would cut that answer off.
     fn end_by(&mut self, verb: &str) -> Result<Duration> {
         self.run(&format!("setsid sh -c 'sleep 1; systemctl --no-block {verb}' </dev/null >/dev/null 2>&1 &"))?;

@@ -116,6 +116,16 @@ impl Target {
         Ok(self)
     }
 
+    /// Has tgt send whoever logs in elsewhere, for now: tgtadm(8).
+    pub fn redirect_tgt(&self, address: &str, port: u16) -> Result<()> {
+        let update = format!("tgtadm --lld iscsi --op update --mode target --tid {}", self.number);
+        self.server.run(&format!(
+            "set -e; {update} --name RedirectAddress --value {address}; {update} --name RedirectPort --value {port}
+             {update} --name RedirectReason --value Temporary"
+        ))?;
+        Ok(())
+    }
+
     /// Makes the image and serves it by the kernel on this port, to the node alone.
     pub fn by_lio(self, port: u16) -> Result<Self> {
         self.make_image()?;
