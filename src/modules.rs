@@ -67,14 +67,15 @@ fn refusal(errno: Errno) -> String {
 /// That of reading an index which exists but cannot be read.
 pub fn look_up(folders: &[PathBuf], name: &str) -> io::Result<Lookup> {
     for folder in folders {
-        if let Some(text) = read_if_there(&folder.join("modules.builtin"))? {
-            if text.lines().any(|line| is_module(line, name)) {
-                return Ok(Lookup::Builtin);
-            }
-        }
+        // What has a file is not built in: the other list is mostly left unread.
         if let Some(text) = read_if_there(&folder.join("modules.dep"))? {
             if let Some(files) = load_order(&text, name) {
                 return Ok(Lookup::Files(files.into_iter().map(|file| folder.join(file)).collect()));
+            }
+        }
+        if let Some(text) = read_if_there(&folder.join("modules.builtin"))? {
+            if text.lines().any(|line| is_module(line, name)) {
+                return Ok(Lookup::Builtin);
             }
         }
     }
@@ -100,11 +101,12 @@ fn load_order<'a>(modules_dep: &'a str, name: &str) -> Option<Vec<&'a str>> {
     })
 }
 
-/// Whether the file at `path` (as `kernel/fs/overlayfs/overlay.ko.xz`) is the module `name`.
+/// Whether the file at `path` (as `kernel/fs/overlayfs/overlay.ko.xz`) is the module `name`. Without a search: the lists
+/// have thousands of lines.
 fn is_module(path: &str, name: &str) -> bool {
     let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
-    let stem = file.split_once(".ko").map_or(file, |(stem, _)| stem);
-    crate::cmdline::same_key(stem, name)
+    file.get(name.len()..).is_some_and(|suffix| suffix.starts_with(".ko"))
+        && file.get(..name.len()).is_some_and(|stem| crate::cmdline::same_key(stem, name))
 }
 
 /// Loads one module file; one that is loaded already is fine.

@@ -328,17 +328,25 @@ fn update_initramfs_fails_loudly_and_forgets_what_is_removed() -> Result<()> {
         output.text
     );
     node.run("mv /root/overlayfs /lib/modules/$(uname -r)/kernel/fs/ && depmod")?;
-    node.run("mkdir -p /etc/sidus && echo 'passwort = secret-of-the-tree' >/etc/sidus/iscsi.conf")?;
+    node.run("install -D -m 600 /dev/null /etc/sidus/iscsi.conf")?;
+    for (content, mode, reason) in [
+        ("passwort = secret-of-the-tree", "600", "is no key; username, password, username_in and password_in are"),
+        ("username = node\\npassword = secret-of-the-tree", "644", "mode 0644; 0600 was expected"),
+    ] {
+        node.run(&format!("printf '{content}\\n' >/etc/sidus/iscsi.conf && chmod {mode} /etc/sidus/iscsi.conf"))?;
+        let output = node.output(make, limit)?;
+        assert!(
+            output.status != 0
+                && output.text.contains(reason)
+                && output.text.contains("/etc/sidus/iscsi.conf cannot be used: mend it, or remove it")
+                && !output.text.contains("secret-of-the-tree"),
+            "{}",
+            output.text
+        );
+    }
+    node.run("chmod 600 /etc/sidus/iscsi.conf")?;
     let output = node.output(make, limit)?;
-    assert!(
-        output.status != 0
-            && output.text.contains("/etc/sidus/iscsi.conf cannot be used: mend it, or remove it")
-            && !output.text.contains("secret-of-the-tree"),
-        "{}",
-        output.text
-    );
-    node.run("printf 'username = node\\npassword = secret-of-the-tree\\n' >/etc/sidus/iscsi.conf")?;
-    assert_eq!(node.output(make, limit)?.status, 0);
+    assert_eq!(output.status, 0, "{}", output.text);
     let listing = node.output("lsinitramfs -l /tmp/initrd | grep etc/sidus/iscsi.conf", limit)?.text;
     assert!(listing.starts_with("-rw------- ") && listing.contains(" root "), "{listing}");
     node.run("rm /usr/share/initramfs-tools/hooks/rootaufs /usr/share/initramfs-tools/scripts/init-bottom/rootaufs")?;
