@@ -37,8 +37,8 @@ const RECORD: usize = 900;
 #[derive(Debug, Clone)]
 pub struct Log {
     kmsg: PathBuf,
-    /// Records less urgent than this level are not shown on the console by the kernel.
-    console_level: u8,
+    /// What the kernel shows on the console: read when it matters, which is rare, since each file costs time.
+    printk: PathBuf,
     /// Where [`Level::Debug`] is wanted.
     debug: bool,
 }
@@ -47,10 +47,7 @@ impl Log {
     /// The log of the machine whose root is `root`.
     #[must_use]
     pub fn open(root: &Path) -> Self {
-        // proc_sys_kernel(5): the first number of printk; what is below it is shown.
-        let printk = fs::read_to_string(root.join("proc/sys/kernel/printk")).unwrap_or_default();
-        let console_level = printk.split_ascii_whitespace().next().and_then(|level| level.parse().ok()).unwrap_or(0);
-        Self { kmsg: root.join("dev/kmsg"), console_level, debug: false }
+        Self { kmsg: root.join("dev/kmsg"), printk: root.join("proc/sys/kernel/printk"), debug: false }
     }
 
     /// Turns [`Level::Debug`] on or off.
@@ -68,10 +65,17 @@ impl Log {
         let level = if level == Level::Debug { Level::Info } else { level };
         let line = one_line(text);
         let written = self.write(level, &line);
-        let shown = written && level.number() < self.console_level;
-        if !shown && level <= Level::Warning {
+        if level <= Level::Warning && !(written && self.is_shown(level)) {
             eprintln!("rootaufs: {line}");
         }
+    }
+
+    /// Whether the kernel shows a record of this level on the console.
+    fn is_shown(&self, level: Level) -> bool {
+        // proc_sys_kernel(5): the first number of printk; what is below it is shown.
+        let printk = fs::read_to_string(&self.printk).unwrap_or_default();
+        let limit = printk.split_ascii_whitespace().next().and_then(|limit| limit.parse().ok()).unwrap_or(0);
+        level.number() < limit
     }
 
     /// Whether the record reached the kernel.
