@@ -174,14 +174,12 @@ fn boot(lab: &Lab, contest: &Contest, contender: &Contender, work: &Path) -> Res
         bail!("its root is no overlay over {upper}: {found:?}");
     }
     let log = node.run("dmesg")?;
-    let begin = mark(&log, "bench: begin")?;
-    let end = mark(&log, "bench: end")?;
     let seconds = |what| at(&log, what).map(|(seconds, _)| seconds);
     let status = if contender.initrd == "rootaufs" { node.run("rootaufs status")? } else { String::new() };
     Ok(Boot {
-        union_ms: (end.seconds - begin.seconds) * 1000.0,
+        union_ms: (seconds("bench: end")? - seconds("bench: begin")?) * 1000.0,
         // The contender's script is one process, the second mark another.
-        forks: end.processes - begin.processes - 2.0,
+        forks: processes(&log, "after")? - processes(&log, "before")? - 2.0,
         to_systemd_s: seconds("systemd[1]: systemd ")? - seconds("Run /init")?,
         requests: cost.requests - before.requests,
         sent_mb: (cost.sent - before.sent) / 1e6,
@@ -208,16 +206,11 @@ impl ServerCost {
     }
 }
 
-/// A mark in the kernel's log.
-struct Mark {
-    seconds: f64,
-    processes: f64,
-}
-
-fn mark(log: &str, what: &str) -> Result<Mark> {
-    let (seconds, line) = at(log, what)?;
-    let (_, processes) = line.rsplit_once("processes=").with_context(|| format!("{line:?} has no count"))?;
-    Ok(Mark { seconds, processes: processes.trim().parse().with_context(|| format!("{line:?} has no count"))? })
+/// How many processes had been made `before` or `after`, as the marks say.
+fn processes(log: &str, when: &str) -> Result<f64> {
+    let (_, line) = at(log, &format!("bench: processes {when}="))?;
+    let (_, count) = line.rsplit_once('=').unwrap_or_default();
+    count.trim().parse().with_context(|| format!("{line:?} has no count"))
 }
 
 /// The first line of the kernel's log that has `what`, and its time in seconds.
@@ -339,9 +332,10 @@ mod tests {
 
     #[test]
     fn marks_are_read_from_the_kernels_log() {
-        let log = "[    2.500000] Run /init as init process\n[    7.250125] bench: begin processes=120\n";
-        let begin = mark(log, "bench: begin").unwrap();
-        assert!((begin.seconds - 7.250_125).abs() < 1e-9 && (begin.processes - 120.0).abs() < 1e-9);
+        let log = "[    7.125000] bench: processes before=120\n[    7.250125] bench: begin\n";
+        let (seconds, _) = at(log, "bench: begin").unwrap();
+        assert!((seconds - 7.250_125).abs() < 1e-9);
+        assert!((processes(log, "before").unwrap() - 120.0).abs() < 1e-9);
         assert_eq!(at(log, "bench: end").unwrap_err().to_string(), "the kernel's log has no \"bench: end\"");
     }
 

@@ -24,10 +24,15 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
         with_debian_packages(paths, &mut command)?;
     }
     step::run("the static rootaufs", &mut command, &paths.log().join("binary.log"), Duration::from_secs(1200))?;
-    let binary = target_folder.join(TARGET).join("release/rootaufs");
+    let binary = path(paths);
     let content = std::fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
     check_static(&content).with_context(|| format!("{} would not run in an initramfs", binary.display()))?;
     Ok(binary)
+}
+
+/// Where [`build`] puts it.
+pub(crate) fn path(paths: &Paths) -> PathBuf {
+    paths.project().join("target").join(TARGET).join("release/rootaufs")
 }
 
 /// Whether the compiler came with std for musl, as rustup's targets do.

@@ -24,7 +24,8 @@ pub(crate) fn with_files(initrd: &Path, files: &[(&str, &str)], work: &Path) -> 
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         // It may be a secret; in the initramfs all is root's.
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        let mode = if text.starts_with("#!") { 0o700 } else { 0o600 };
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode))?;
         // The kernel makes no folders by itself: a file whose folder is missing is dropped without a word.
         let mut names_of: Vec<&Path> =
             Path::new(path).ancestors().filter(|name| !name.as_os_str().is_empty()).collect();

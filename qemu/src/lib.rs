@@ -17,6 +17,7 @@
 pub mod address;
 pub mod bench;
 pub mod binary;
+pub mod chroot;
 pub mod console;
 pub mod demo;
 pub mod image;
@@ -41,6 +42,7 @@ pub mod test;
 pub mod tree;
 
 pub use anyhow::{Error, Result};
+pub use chroot::Chroot;
 pub use kernel::Kernel;
 pub use lab::Lab;
 pub use node::{Firmware, Node, NodeBuilder};

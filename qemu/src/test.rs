@@ -41,14 +41,16 @@ pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String]) -> Result<Coun
     count.add(cargo_test(paths, "unit tests", &["--workspace"], &[], names)?);
     match booted(paths, mirror) {
         Ok(server) => {
-            let boots = |title: &str, target: &str, threads: &str| {
+            let with_lab = |title: &str, target: &str, threads: &str| {
                 let options = ["--package", "sidus", "--features", "lab", "--test", target];
                 cargo_test(paths, title, &options, &[threads], names)
             };
-            let boot = boots("whole boots", "*boot", AT_ONCE);
-            let timed = boots("whole boots against the clock", "timed", "--test-threads=1");
+            let boot = with_lab("whole boots", "*boot", AT_ONCE);
+            let initramfs = with_lab("update-initramfs", "initramfs", AT_ONCE);
+            let timed = with_lab("whole boots against the clock", "timed", "--test-threads=1");
             server.stop()?;
             count.add(boot?);
+            count.add(initramfs?);
             count.add(timed?);
         }
         Err(error) => {

@@ -119,9 +119,21 @@ const SERVER_PACKAGES: [&str; 21] = [
 /// Nobody reads these in the lab.
 const LEFT_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*"];
 
+/// The base tree's tarball as it was last made.
+pub(crate) fn find(paths: &Paths, tree: Tree) -> Result<PathBuf> {
+    let path = tarball(paths, tree);
+    stamp::read(&path)
+        .with_context(|| format!("the {} tree is not built: ./qemu/lab server builds what is missing", tree.name()))?;
+    Ok(path)
+}
+
+fn tarball(paths: &Paths, tree: Tree) -> PathBuf {
+    paths.images().join(format!("{}.tar", tree.name()))
+}
+
 /// Makes the base tree's tarball if it is not there yet, and says where it is.
 pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<PathBuf> {
-    let tarball = paths.images().join(format!("{}.tar", tree.name()));
+    let tarball = tarball(paths, tree);
     let digest = Stamp::new()
         .text(&tree.packages().join(","))
         .text(&LEFT_OUT.join(","))

@@ -1,0 +1,78 @@
+//! What update-initramfs makes of the hook, in the trees of both releases. `./qemu/lab test initramfs` runs this.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
+
+use std::time::Duration;
+
+use sidus_lab::{Chroot, Result, Suite};
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The one kernel that this is about. The tree has two; the other's initrd would only take time.
+const VERSION: &str = "version=$(basename /lib/modules/*-cloud-*)";
+
+fn update_initramfs(tree: &Chroot) -> Result<sidus_lab::shell::Output> {
+    tree.output(&format!("{VERSION}; update-initramfs -u -k $version"), LIMIT)
+}
+
+fn what_the_hook_does(suite: Suite) -> Result<()> {
+    let tree = Chroot::unpack(suite)?;
+    let listing =
+        |what: &str| tree.run(&format!("{VERSION}; lsinitramfs -l /boot/initrd.img-$version | grep -e {what} || true"));
+    tree.run(&format!("{VERSION}; update-initramfs -c -k $version"))?;
+    for name in ["usr/sbin/rootaufs", "scripts/init-bottom/rootaufs", "/overlay.ko", "/iscsi_tcp.ko"] {
+        assert_ne!(listing(name)?, "", "{name} is not in the initramfs");
+    }
+
+    let fails_with = |why: &[&str]| -> Result<()> {
+        let output = update_initramfs(&tree)?;
+        assert_ne!(output.status, 0, "{}", output.text);
+        why.iter().for_each(|why| assert!(output.text.contains(why), "{why:?} is not in\n{}", output.text));
+        assert!(!output.text.contains("secret-of-the-tree"), "{}", output.text);
+        Ok(())
+    };
+    tree.run("mv /usr/sbin/rootaufs /root/")?;
+    fails_with(&["E: rootaufs: /usr/sbin/rootaufs is missing: install it, or remove"])?;
+    tree.run("mv /root/rootaufs /usr/sbin/")?;
+    for (module, message) in [
+        ("fs/overlayfs/overlay", "has neither a module overlay nor aufs: install the kernel's modules"),
+        ("drivers/scsi/iscsi_tcp", "has no module iscsi_tcp, which aufs=iscsi needs: install the kernel's modules"),
+    ] {
+        tree.run(&format!("{VERSION}; mv /lib/modules/$version/kernel/{module}.ko* /root/; depmod $version"))?;
+        fails_with(&[message])?;
+        let folder = module.rsplit_once('/').unwrap().0;
+        tree.run(&format!("{VERSION}; mv /root/*.ko* /lib/modules/$version/kernel/{folder}/; depmod $version"))?;
+    }
+    let conf = "/etc/sidus/iscsi.conf";
+    let cannot_be_used = "E: rootaufs: /etc/sidus/iscsi.conf cannot be used: mend it, or remove it";
+    tree.run("mkdir /etc/sidus")?;
+    for (text, mode, reason) in [
+        ("passwort = secret-of-the-tree", "600", "line 1: \"passwort\" is no key; username, password, username_in and"),
+        ("username = node", "600", "username without password"),
+        ("username = node\\npassword = secret-of-the-tree", "644", "mode 0644; 0600 was expected"),
+    ] {
+        tree.run(&format!("printf '{text}\\n' >{conf}; chmod {mode} {conf}"))?;
+        fails_with(&[reason, cannot_be_used])?;
+    }
+    tree.run(&format!("chmod 600 {conf}"))?;
+    let output = update_initramfs(&tree)?;
+    assert_eq!(output.status, 0, "{}", output.text);
+    let listed = listing("etc/sidus/iscsi.conf")?;
+    assert!(listed.starts_with("-rw------- ") && listed.contains(" root "), "{listed}");
+
+    tree.run("rm /usr/share/initramfs-tools/hooks/rootaufs /usr/share/initramfs-tools/scripts/init-bottom/rootaufs")?;
+    let output = update_initramfs(&tree)?;
+    assert_eq!(output.status, 0, "{}", output.text);
+    assert_eq!(listing("rootaufs")?, "");
+    assert_eq!(listing("/overlay.ko")?, "");
+    Ok(())
+}
+
+#[test]
+fn debian_12_fails_loudly_and_forgets_what_is_removed() -> Result<()> {
+    what_the_hook_does(Suite::Bookworm)
+}
+
+#[test]
+fn debian_13_fails_loudly_and_forgets_what_is_removed() -> Result<()> {
+    what_the_hook_does(Suite::Trixie)
+}
