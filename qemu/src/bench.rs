@@ -283,8 +283,9 @@ impl Spread {
 
 fn sizes(work: &Path, binary: &Path) -> Result<String> {
     let size = |name: &str| -> Result<u64> {
-        let path = work.join(format!("{name}.initrd"));
-        Ok(std::fs::metadata(&path).with_context(|| format!("cannot look at {}", path.display()))?.len())
+        let path = work.join(format!("{name}.size"));
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        text.trim().parse().with_context(|| format!("{}: {text:?} is no size", path.display()))
     };
     let (stock, with_module) = (size("stock")?, size("overlay-module")?);
     let with_iscsi = size("iscsi-modules")?;
