@@ -13,6 +13,7 @@ rootaufs makes the root of a diskless node: the NFS root read-only, a writable l
   rootaufs init [--rootmnt DIR]                  in the initramfs: make the union (run by its init-bottom script)
   rootaufs plan [--cmdline LINE] [--root TREE]   print what init would do; needs no root, does nothing
   rootaufs status [--json]                       on a running node: what its root is made of
+  rootaufs keep [--session N]                    start what logs the iSCSI session in again, where that has ended
   rootaufs check-credentials FILE                whether a file can be /etc/sidus/iscsi.conf
   rootaufs --version | --help
 
@@ -39,6 +40,13 @@ pub enum Verb {
         /// As it is.
         json: bool,
     },
+    /// Start a keeper.
+    Keep {
+        /// The session's number; else that of the report.
+        session: Option<u32>,
+        /// Be the keeper.
+        here: bool,
+    },
     /// Check a file of CHAP credentials.
     CheckCredentials {
         /// The file.
@@ -62,6 +70,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
         Some(Value(name)) => match name.to_str() {
             Some("init") => Verb::Init { rootmnt: PathBuf::from("/root") },
             Some("plan") => Verb::Plan { cmdline: None, tree: None },
+            Some("keep") => Verb::Keep { session: None, here: false },
             Some("status") => Verb::Status { json: false },
             Some("check-credentials") => Verb::CheckCredentials { file: parser.value()?.into() },
             _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
@@ -73,6 +82,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             (Long("rootmnt"), Verb::Init { rootmnt }) => *rootmnt = parser.value()?.into(),
             (Long("cmdline"), Verb::Plan { cmdline, .. }) => *cmdline = Some(parser.value()?.string()?),
             (Long("root"), Verb::Plan { tree, .. }) => *tree = Some(parser.value()?.into()),
+            (Long("session"), Verb::Keep { session, .. }) => *session = Some(parser.value()?.parse()?),
+            (Long("here"), Verb::Keep { here, .. }) => *here = true,
             (Long("json"), Verb::Status { json }) => *json = true,
             (Short('h') | Long("help"), _) => return Ok(Verb::Help),
             (other, _) => return Err(other.unexpected()),
@@ -104,6 +115,8 @@ mod tests {
                 Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
             ),
             ("check-credentials x", Verb::CheckCredentials { file: PathBuf::from("x") }),
+            ("keep", Verb::Keep { session: None, here: false }),
+            ("keep --here --session 3", Verb::Keep { session: Some(3), here: true }),
             ("status --json", Verb::Status { json: true }),
         ];
         for (line, verb) in table {

@@ -1,8 +1,12 @@
 //! The log: `/dev/kmsg`, see the kernel's `Documentation/ABI/testing/dev-kmsg`. One record is one line and one write.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{open, openat, Mode, OFlags};
 
 /// How urgent a record is: the levels of syslog(3) that are used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +40,8 @@ const RECORD: usize = 900;
 /// A log on `/dev/kmsg`, and on the console where the kernel does not show it there.
 #[derive(Debug, Clone)]
 pub struct Log {
-    kmsg: PathBuf,
+    /// `/dev`, which is found by no path after the switch to the real root.
+    dev: Option<Arc<OwnedFd>>,
     /// What the kernel shows on the console: read when it matters, which is rare, since each file costs time.
     printk: PathBuf,
     /// Where [`Level::Debug`] is wanted.
@@ -47,7 +52,9 @@ impl Log {
     /// The log of the machine whose root is `root`.
     #[must_use]
     pub fn open(root: &Path) -> Self {
-        Self { kmsg: root.join("dev/kmsg"), printk: root.join("proc/sys/kernel/printk"), debug: false }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dev = open(root.join("dev"), flags, Mode::empty()).ok().map(Arc::new);
+        Self { dev, printk: root.join("proc/sys/kernel/printk"), debug: false }
     }
 
     /// Turns [`Level::Debug`] on or off.
@@ -82,7 +89,9 @@ impl Log {
     fn write(&self, level: Level, line: &str) -> bool {
         // Opened for each record: the kernel limits the rate of each open file to ten records in five seconds, and drops
         // the rest without a word to the writer.
-        let Ok(mut kmsg) = OpenOptions::new().write(true).open(&self.kmsg) else { return false };
+        let Some(dev) = &self.dev else { return false };
+        let kmsg = openat(&**dev, "kmsg", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        let Ok(mut kmsg) = kmsg.map(File::from) else { return false };
         kmsg.write_all(format!("<{}>rootaufs: {line}\n", level.number()).as_bytes()).is_ok()
     }
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 pub use self::keys::{Key, KEYS};
 use self::keys::{
-    AUFS, DEBUG, DIGEST, INITIATOR, LUN, ON_FAILURE, PASSWORD, PASSWORD_IN, TARGET, TARGET_IP, TARGET_NAME,
+    AUFS, DEBUG, DIGEST, INITIATOR, LUN, ON_FAILURE, PASSWORD, PASSWORD_IN, RECOVERY, TARGET, TARGET_IP, TARGET_NAME,
     TARGET_PORT, TIMEOUT, TMPFS_INODES, TMPFS_SIZE, UNION, USERNAME, USERNAME_IN,
 };
 use self::values::{ChapText, LayerName, LunNumber, NameText, Port, Portals, Seconds, Switch, Value};
@@ -19,6 +19,7 @@ use crate::cmdline::{same_key, words, Word};
 use crate::iscsi::chap::{Account, Credentials, Secret};
 use crate::iscsi::name::{Iqn, Portal};
 use crate::iscsi::negotiation::Digest;
+use crate::iscsi::params::Timeouts;
 
 mod keys;
 mod values;
@@ -71,6 +72,8 @@ pub struct IscsiOptions {
     pub lun: Option<u64>,
     /// `sidus.iscsi.digest=`: over headers and data.
     pub digest: Digest,
+    /// `sidus.iscsi.recovery=`: how long the disk may wait for a session that is lost.
+    pub recovery: Duration,
     /// `sidus.iscsi.username=` and its like, with the key that gave the password.
     pub credentials: Option<Credentials>,
     /// Whether a word of the command line that goes into every process's environment holds a secret.
@@ -340,6 +343,7 @@ impl Given<'_> {
         let initiator: Option<NameText> = self.value(&INITIATOR);
         let lun = self.value(&LUN).map(|LunNumber(lun)| lun);
         let digest = self.value(&DIGEST).unwrap_or_default();
+        let recovery = self.value(&RECOVERY).map_or(Timeouts::default().recovery, |Seconds(s)| Duration::from_secs(s));
         let credentials = self.credentials();
         let secret_in_environment = self
             .words
@@ -366,6 +370,7 @@ impl Given<'_> {
                 initiator: initiator.map(|NameText(text)| text),
                 lun,
                 digest,
+                recovery,
                 credentials,
                 secret_in_environment,
                 volume,

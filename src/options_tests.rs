@@ -12,6 +12,7 @@ fn iscsi(portals: &[&str]) -> IscsiOptions {
         initiator: None,
         lun: None,
         digest: Digest::None,
+        recovery: Duration::from_secs(600),
         credentials: None,
         secret_in_environment: false,
         volume: None,
@@ -75,11 +76,13 @@ fn good_command_lines() {
     let portals = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14";
     let more: &[(&str, IscsiOptions)] = &[
         (
-            "sidus.iscsi.target=iqn.2026-01.org.example:{mac} sidus.iscsi.lun=3 sidus.iscsi.digest=crc32c",
+            "sidus.iscsi.target=iqn.2026-01.org.example:{mac} sidus.iscsi.lun=3 sidus.iscsi.digest=crc32c \
+             sidus.iscsi.recovery=90",
             IscsiOptions {
                 target: Some("iqn.2026-01.org.example:{mac}".to_owned()),
                 lun: Some(3),
                 digest: Digest::Crc32c,
+                recovery: Duration::from_secs(90),
                 ..iscsi(&["10.13.20.14"])
             },
         ),
@@ -134,7 +137,7 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
         (
             "sidus.unoin=aufs",
             &["sidus.unoin: no such key; accepted: sidus.iscsi.target, sidus.iscsi.lun, sidus.iscsi.digest, \
-               sidus.iscsi.username, sidus.iscsi.password, sidus.iscsi.username_in, sidus.iscsi.password_in, \
+               sidus.iscsi.recovery, sidus.iscsi.username, sidus.iscsi.password, sidus.iscsi.username_in, sidus.iscsi.password_in, \
                sidus.union, sidus.tmpfs.size, sidus.tmpfs.inodes, \
                sidus.on_failure, sidus.timeout, sidus.debug"],
         ),
@@ -172,11 +175,12 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
                iqn.2013-04.zone.sidus.target:default"],
         ),
         (
-            "iscsi_target_port=0 sidus.iscsi.lun=16384 sidus.iscsi.digest=md5",
+            "iscsi_target_port=0 sidus.iscsi.lun=16384 sidus.iscsi.digest=md5 sidus.iscsi.recovery=0",
             &[
                 "iscsi_target_port=0: not a value of iscsi_target_port; accepted: a port from 1 to 65535",
                 "sidus.iscsi.lun=16384: not a value of sidus.iscsi.lun; accepted: a number from 0 to 16383",
                 "sidus.iscsi.digest=md5: not a value of sidus.iscsi.digest; accepted: crc32c or none",
+                "sidus.iscsi.recovery=0: not a value of sidus.iscsi.recovery; accepted: seconds from 1 to 86400",
             ],
         ),
         (

@@ -151,6 +151,8 @@ pub enum Step {
         /// Their type.
         kind: UnionKind,
     },
+    /// Start the process that logs the session in again after a fault.
+    StartKeeper,
     /// Let the mount and its superblock refuse writes.
     MakeReadOnly {
         /// The mount.
@@ -275,6 +277,10 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     steps.push(Step::Move { from: PathBuf::from(RO), to: inside(RO) });
     steps.push(Step::Move { from: PathBuf::from(RW), to: inside(RW) });
     steps.push(Step::Move { from: PathBuf::from(UNION), to: facts.rootmnt.clone() });
+    // Last: nothing that could still fail has to stop it again.
+    if persistent {
+        steps.push(Step::StartKeeper);
+    }
     Ok(Plan::Union(UnionPlan { kind, upper, lower: facts.root.clone(), steps }))
 }
 
@@ -399,6 +405,7 @@ impl fmt::Display for Step {
             Self::AdaptFstab { view, unions, .. } => {
                 write!(f, "adapt {}/etc/fstab: a union is on {}", view.display(), unions.join(" "))
             }
+            Self::StartKeeper => f.write_str("start the keeper of the session"),
             Self::MakeReadOnly { at, superblock } => {
                 let what = if *superblock { "mount" } else { "mount and superblock" };
                 write!(f, "make {} read-only: {what}", at.display())

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use rustix::fs::StatVfs;
 
+use crate::keeper::report::Kept;
 use crate::plan::RW;
 use crate::report::{Outcome, Report};
 
@@ -29,7 +30,7 @@ impl Usage {
 
 /// The status as lines of text.
 #[must_use]
-pub fn describe(report: &Report, usage: Option<Usage>) -> String {
+pub fn describe(report: &Report, usage: Option<Usage>, kept: Option<&Kept>) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
@@ -56,6 +57,7 @@ pub fn describe(report: &Report, usage: Option<Usage>) -> String {
             line("target", &format!("{} at {}, as {}", lun.target, lun.portal, lun.initiator));
             line("proved", &format!("{} by CHAP", lun.authenticated));
             line("session", &format!("{}, LUN {}, {}", lun.session, lun.lun, lun.disk));
+            line("keeper", &kept.map_or_else(|| "none was started".to_owned(), ToString::to_string));
             line("volume", &format!("LABEL={} UUID={}", lun.label, lun.uuid));
         }
         if let Some(Usage { used, size }) = usage {
@@ -101,7 +103,7 @@ mod tests {
         };
         let usage = Usage { used: 3 << 20, size: 300 << 20 };
         assert_eq!(
-            describe(&report, Some(usage)),
+            describe(&report, Some(usage), None),
             "root        a union; what is written here is GONE AFTER A REBOOT\n\
              union       overlay, aufs=tmpfs\n\
              lower       10.13.20.13:/srv/nfsroot/sidus (nfs) on /ro, read-only\n\
@@ -121,7 +123,7 @@ mod tests {
             left: Vec::new(),
             then: "the plain root".to_owned(),
         };
-        let text = describe(&Report { failure: Some(failure), ..Report::new("tmpfs") }, None);
+        let text = describe(&Report { failure: Some(failure), ..Report::new("tmpfs") }, None, None);
         assert!(text.starts_with("root        the plain root: the union FAILED at boot\n"), "{text}");
         assert!(text.contains("why         this kernel has no aufs\n"), "{text}");
     }

@@ -56,7 +56,7 @@ fn what_is_written_is_there_after_a_reboot() -> Result<()> {
     node.wait_running()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     let session = node.run("cat /sys/class/iscsi_session/session1/{targetname,state,recovery_tmo}")?;
-    assert_eq!(session, format!("{}\nLOGGED_IN\n120\n", iqn(101)));
+    assert_eq!(session, format!("{}\nLOGGED_IN\n600\n", iqn(101)));
     node.run("echo written >/etc/written && rm /etc/debian_version")?;
     node.reboot()?;
     node.wait_running()?;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use sidus::boot::{boot, Machine, Next, REBOOT_DELAY};
 use sidus::cli::{parse, Verb, USAGE};
+use sidus::keeper::report::{KeeperReport, Kept};
+use sidus::keeper::{self, Keeper, KeeperError};
 use sidus::lun::read_credentials;
 use sidus::preview::preview;
 use sidus::report::{Report, REPORT};
@@ -41,6 +43,11 @@ fn main() -> ExitCode {
                 complain(&format!("/run/sidus/report.json: {error}: this machine did not boot by rootaufs"), 1)
             }
         },
+        Verb::Keep { session, here: true } => keep_here(root, session.unwrap_or_default()),
+        Verb::Keep { session, here: false } => match keep(root, session) {
+            Ok(text) => print(&text),
+            Err(error) => complain(&error, 1),
+        },
         Verb::CheckCredentials { file } => match read_credentials(&file) {
             Ok(Some(_)) => ExitCode::SUCCESS,
             Ok(None) => complain(&format!("{}: no such file", file.display()), 1),
@@ -55,7 +62,38 @@ fn status(root: &Path, json: bool) -> std::io::Result<String> {
     if json {
         return std::fs::read_to_string(root.join(REPORT));
     }
-    Report::read(root).map(|report| describe(&report, Usage::of_layer()))
+    let (report, kept) = (Report::read(root)?, Kept::look(root)?);
+    Ok(describe(&report, Usage::of_layer(), kept.as_ref()))
+}
+
+/// Starts a keeper, where none is at work.
+fn keep(root: &Path, session: Option<u32>) -> Result<String, String> {
+    let kept = KeeperReport::read(root).map_err(|error| format!("/run/sidus/keeper.json: {error}"))?;
+    if let Some(report) = kept.filter(|report| report.is_kept(root)) {
+        return Err(format!("session {} has a keeper already, process {}", report.session, report.pid));
+    }
+    let session = match session {
+        Some(session) => session,
+        None => {
+            let report = Report::read(root).map_err(|error| format!("/run/sidus/report.json: {error}"))?;
+            report.iscsi.ok_or("this node has no iSCSI session of rootaufs: --session names another")?.session
+        }
+    };
+    let pid = keeper::start(session).map_err(|error| error.to_string())?;
+    Ok(format!("session {session} has a keeper, process {pid}\n"))
+}
+
+/// Is the keeper, until the session is ended.
+fn keep_here(root: &Path, session: u32) -> ExitCode {
+    let keeper = Keeper::new(root, session).and_then(|mut keeper| keeper.settle().map(|()| keeper));
+    let failure = keeper.as_ref().err().map(ToString::to_string);
+    if keeper::answer(failure.as_deref()).is_err() {
+        return ExitCode::FAILURE;
+    }
+    match keeper.map(|mut keeper| keeper.keep()) {
+        Ok(KeeperError::Ended { .. }) => ExitCode::SUCCESS,
+        Ok(_) | Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn print(text: &str) -> ExitCode {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::deadline::{within, Deadline};
-use super::netlink::Connection;
 
 /// How many entries of a folder are looked at.
 const MAX_ENTRIES: usize = 1024;
@@ -31,14 +30,6 @@ pub enum DisksError {
         path: PathBuf,
         /// The limit.
         after: Duration,
-    },
-    /// Not a number.
-    #[error("{}: {got:?}; a number was expected", path.display())]
-    Number {
-        /// Which file.
-        path: PathBuf,
-        /// What it says.
-        got: String,
     },
 }
 
@@ -107,21 +98,6 @@ const fn logical_number(lun: u64) -> u64 {
     }
 }
 
-/// The status number that the connection expects next: a new login goes on from there.
-///
-/// # Errors
-/// [`DisksError`].
-pub fn exp_stat_sn(root: &Path, connection: Connection) -> Result<u32, DisksError> {
-    let path =
-        root.join(format!("sys/class/iscsi_connection/connection{}:{}/exp_statsn", connection.sid, connection.cid));
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            text.trim().parse().map_err(|_| DisksError::Number { path, got: crate::bytes::shown(text.as_bytes()) })
-        }
-        Err(source) => Err(DisksError::Io { path, source }),
-    }
-}
-
 fn entries(folder: &Path, prefix: &str) -> Result<Vec<String>, DisksError> {
     let failed = |source| DisksError::Io { path: folder.to_owned(), source };
     let mut names = Vec::new();
@@ -158,9 +134,6 @@ mod tests {
         make("iscsi_session/session2/device/target3:0:0/3:0:0:1/block/sdd");
         make("iscsi_session/session3/device");
         make("scsi_host/host2");
-        make("iscsi_connection/connection1:0");
-        let numbers = root.join("sys/class/iscsi_connection/connection1:0/exp_statsn");
-        fs::write(&numbers, "4294967295\n").unwrap();
         let names = |sid| {
             let line = |unit: &Unit| format!("{} {} {}", unit.lun, unit.kind, unit.disk.as_deref().unwrap_or("-"));
             units(&root, sid).map(|units| units.iter().map(line).collect::<Vec<_>>())
@@ -169,7 +142,6 @@ mod tests {
         let gone = names(4).map_err(|e| e.to_string());
         let scanned = scan(&root, 2, Deadline::after(Duration::from_secs(9)));
         let written = fs::read_to_string(root.join("sys/class/scsi_host/host2/scan"));
-        let number = exp_stat_sn(&root, Connection { sid: 1, cid: 0 });
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(one.unwrap(), ["0 12 -", "1 0 sdb", "10 0 sdc", "256 0 -"]);
         assert_eq!(two.unwrap(), ["1 0 sdd"]);
@@ -177,6 +149,5 @@ mod tests {
         assert!(gone.unwrap_err().ends_with("session4/device: No such file or directory (os error 2)"));
         scanned.unwrap();
         assert_eq!(written.unwrap(), "- - -");
-        assert_eq!(number.unwrap(), u32::MAX);
     }
 }

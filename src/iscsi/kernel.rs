@@ -162,6 +162,25 @@ impl Kernel {
         }
     }
 
+    /// Sleeps until the kernel tells something, without a limit; `None` where so much was told that some is lost.
+    ///
+    /// # Errors
+    /// [`KernelError::Socket`], [`KernelError::Message`].
+    pub fn listen(&mut self) -> Result<Option<Event>, KernelError> {
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                return Ok(Some(event));
+            }
+            set_socket_timeout(&self.socket, Timeout::Recv, None).map_err(receiving)?;
+            match self.receive_once() {
+                Ok(events) => events.into_iter().for_each(|event| self.keep(event)),
+                Err(Received::Again) => {}
+                Err(Received::Lost) => return Ok(None),
+                Err(Received::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
     /// Forgets all events, also those that still wait in the socket: before a new login.
     ///
     /// # Errors
@@ -191,23 +210,46 @@ impl Kernel {
 
     /// The next datagram.
     fn receive(&mut self, what: &'static str, deadline: Deadline) -> Result<Vec<Event>, KernelError> {
-        let failed = |errno: Errno| KernelError::Socket { doing: "receive", source: errno.into() };
         loop {
             let Some(left) = deadline.remaining() else {
                 return Err(KernelError::Timeout { what, after: deadline.limit() });
             };
-            set_socket_timeout(&self.socket, Timeout::Recv, Some(left)).map_err(failed)?;
-            // TRUNC: tells the real length of a datagram that does not fit.
-            match recv(&self.socket, &mut self.buffer, RecvFlags::TRUNC) {
-                Ok((_, got)) => {
-                    let datagram = self.buffer.get(..got).ok_or(NetlinkError::TooLong { got })?;
-                    return Ok(decode(datagram)?);
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(errno) => return Err(failed(errno)),
+            set_socket_timeout(&self.socket, Timeout::Recv, Some(left)).map_err(receiving)?;
+            match self.receive_once() {
+                Ok(events) => return Ok(events),
+                Err(Received::Again) => {}
+                Err(Received::Lost) => return Err(receiving(Errno::NOBUFS)),
+                Err(Received::Failed(error)) => return Err(error),
             }
         }
     }
+
+    fn receive_once(&mut self) -> Result<Vec<Event>, Received> {
+        // TRUNC: tells the real length of a datagram that does not fit.
+        match recv(&self.socket, &mut self.buffer, RecvFlags::TRUNC) {
+            Ok((_, got)) => {
+                let datagram = self.buffer.get(..got).ok_or(NetlinkError::TooLong { got });
+                datagram.and_then(decode).map_err(|error| Received::Failed(error.into()))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Err(Received::Again),
+            Err(Errno::NOBUFS) => Err(Received::Lost),
+            Err(errno) => Err(Received::Failed(receiving(errno))),
+        }
+    }
+}
+
+/// Why nothing was received.
+enum Received {
+    /// The time is over, or a signal came.
+    Again,
+    /// More came than the socket holds (netlink(7), ENOBUFS).
+    Lost,
+    /// It cannot be.
+    Failed(KernelError),
+}
+
+fn receiving(errno: Errno) -> KernelError {
+    KernelError::Socket { doing: "receive", source: errno.into() }
 }
 
 fn read_handle(root: &Path) -> Result<u64, KernelError> {

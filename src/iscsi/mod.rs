@@ -23,6 +23,7 @@ pub mod negotiation;
 pub mod netlink;
 pub mod params;
 pub mod pdu;
+pub mod random;
 pub mod session;
 pub mod status;
 pub mod tcp;

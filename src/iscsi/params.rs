@@ -125,11 +125,11 @@ pub struct Timeouts {
     pub target_reset: Duration,
 }
 
-/// open-iscsi's values.
+/// open-iscsi's values, but for the first: a server has to be able to start anew meanwhile.
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            recovery: Duration::from_secs(120),
+            recovery: Duration::from_secs(600),
             ping_after: Duration::from_secs(5),
             ping_answer: Duration::from_secs(5),
             abort: Duration::from_secs(15),
@@ -275,7 +275,7 @@ mod tests {
     fn all_parameters() {
         let account = |name: &str| Account { name: name.into(), secret: Secret::new(format!("{name}-secret")) };
         let credentials = Credentials { own: account("node"), target: Some(account("target")) };
-        let want = "0=262144 1=65536 2=1 3=0 4=0 5=1 6=1 7=65536 8=262144 9=1 10=1 11=0 14=4294967295 19=120 26=1 27=15 28=30 \
+        let want = "0=262144 1=65536 2=1 3=0 4=0 5=1 6=1 7=65536 8=262144 9=1 10=1 11=0 14=4294967295 19=600 26=1 27=15 28=30 \
                     35=30 31=5 30=5 18=3261 15=iqn.2026-01.org.example:disk 17=fd00::14 32=default \
                     34=iqn.2026-01.org.example:node 16=3";
         let with = format!("{want} 22=node 24=node-secret 23=target 25=target-secret");

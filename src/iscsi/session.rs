@@ -197,8 +197,11 @@ fn establish(
         .map_err(|error| (Some(connection), error))
 }
 
+/// How long a portal that is there may take to answer: with one that is not, the next attempt has its turn.
+const CONNECT: Duration = Duration::from_millis(1500);
+
 /// Logs a session in again whose connection failed: what its disks were asked meanwhile waits and
-/// is then done. `exp_stat_sn` is what sysfs says (see [`super::disks::exp_stat_sn`]).
+/// is then done. `exp_stat_sn` is what sysfs says.
 ///
 /// # Errors
 /// [`SessionError`]; the session is still there, stopped, and may be tried again.
@@ -206,22 +209,18 @@ pub fn log_in_again(
     kernel: &mut Kernel,
     plan: &Plan,
     challenge: OwnChallenge,
-    session: &mut Session,
+    connection: Connection,
     exp_stat_sn: u32,
     deadline: Deadline,
-) -> Result<(), SessionError> {
-    let connection = session.connection;
+) -> Result<Negotiated, SessionError> {
     let stop = Request::Stop { connection, how: Stop::Recover };
     // Until it is stopped, everything on this connection is refused.
     kernel.call(&stop, deadline)?;
     // What is still there speaks of the connection that failed, or to other processes.
     kernel.drain()?;
-    let stream = connect(plan.portal, deadline)?;
+    let stream = connect(plan.portal, deadline.part(CONNECT))?;
     match bring_up(kernel, plan, challenge, connection, exp_stat_sn, stream, deadline) {
-        Ok(negotiated) => {
-            session.negotiated = negotiated;
-            Ok(())
-        }
+        Ok(negotiated) => Ok(negotiated),
         Err(error) => match kernel.call(&stop, Deadline::after(CLEANUP)) {
             // The socket is closed: LIO would hold others up for a half-open login.
             Ok(_) => Err(error),

@@ -14,6 +14,7 @@ use crate::iscsi::name::{Iqn, NameError, Portal, PortalError};
 use crate::iscsi::session::SessionError;
 use crate::iscsi::status::Retry;
 use crate::iscsi::tcp::TcpError;
+use crate::keeper::StartError;
 use crate::modules::ModuleError;
 use crate::mount::MountError;
 use crate::partition::TableError;
@@ -24,6 +25,9 @@ const AS_IT_SAYS: &str = "do on the iSCSI server, or in /etc/sidus/iscsi.conf of
 /// Why there is no volume.
 #[derive(Debug, Error)]
 pub enum LunError {
+    /// What has to log the session in again after a fault.
+    #[error(transparent)]
+    Keeper(#[from] StartError),
     /// The kernel knows no way to the portal.
     #[error("no route to the portal {portal}: {source}")]
     NoRoute {
@@ -265,6 +269,7 @@ impl LunError {
             Self::Mount(_) => {
                 "check the file system on the iSCSI server while no node uses it (fsck); the kernel's messages say more"
             }
+            Self::Keeper(_) => "read the kernel's messages (dmesg), and give the node more memory if they say so",
             Self::GaveUp { error, .. } => error.remedy(),
             Self::Order { .. } => "tell the authors of this program",
         }

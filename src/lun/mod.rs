@@ -35,6 +35,7 @@ use crate::iscsi::login::Authenticated;
 use crate::iscsi::name::Portal;
 use crate::iscsi::negotiation::Offer;
 use crate::iscsi::session::{self, Session, SessionError};
+use crate::keeper;
 use crate::kmsg::{Level, Log};
 use crate::modules;
 use crate::mount;
@@ -141,7 +142,7 @@ impl Lun {
         let offer = Offer { header_digest: options.digest, data_digest: options.digest, ..Offer::default() };
         let mut kernel = Kernel::open(&self.root)?;
         let (portal, session) = persist(self.deadline, log, &mut |deadline| {
-            target::log_in(&mut kernel, found, credentials, offer, deadline)
+            target::log_in(&mut kernel, found, credentials, offer, options.recovery, deadline)
         })?;
         let words = format!("session {} at {portal}", session.connection.sid);
         self.session = Some((kernel, portal, session));
@@ -245,6 +246,15 @@ impl Lun {
                 Ok(())
             }
         }
+    }
+
+    /// Starts what logs the session in again after a fault; says which process.
+    ///
+    /// # Errors
+    /// [`LunError::Keeper`]
+    pub fn start_keeper(&mut self) -> Result<String, LunError> {
+        let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
+        Ok(format!("process {}", keeper::start(session.connection.sid)?))
     }
 
     /// What came of it all; `None` before the volume is found.

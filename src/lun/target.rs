@@ -7,11 +7,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::rand::{getrandom, GetRandomFlags};
+use rustix::rand::GetRandomFlags;
 
 use super::error::LunError;
 use super::node;
-use crate::iscsi::chap::{Credentials, OwnChallenge};
+use crate::iscsi::chap::Credentials;
 use crate::iscsi::credentials::{check_mode, CredentialsFile, MAX_FILE};
 use crate::iscsi::deadline::Deadline;
 use crate::iscsi::discovery::{self, choose, Target};
@@ -21,6 +21,7 @@ use crate::iscsi::login::{Config, Purpose};
 use crate::iscsi::name::{InitiatorName, Iqn, Portal, TargetAddress};
 use crate::iscsi::negotiation::Offer;
 use crate::iscsi::params::Timeouts;
+use crate::iscsi::random::random;
 use crate::iscsi::session::{self, Session, SessionError};
 use crate::iscsi::tcp::{discover, TcpError};
 use crate::kmsg::{Level, Log};
@@ -128,7 +129,7 @@ fn ask(
     deadline: Deadline,
 ) -> Result<Result<discovery::Found, TcpError>, LunError> {
     // The target proves nothing to a discovery: no challenge is sent.
-    let (challenge, [a, b, c]) = random(GetRandomFlags::INSECURE)?;
+    let (challenge, [a, b, c]) = random(GetRandomFlags::INSECURE).map_err(no_random)?;
     let config = Config {
         credentials: credentials.cloned(),
         // A random ISID (RFC 7143 11.12.5): a discovery is no session that anybody could want back.
@@ -164,14 +165,13 @@ pub fn log_in(
     found: &Found,
     credentials: Option<&Credentials>,
     offer: Offer,
+    recovery: Duration,
     deadline: Deadline,
 ) -> Result<(Portal, Session), LunError> {
     // Early in a boot good random numbers may take a second to come: only a challenge is worth that.
     let mutual = credentials.is_some_and(|credentials| credentials.target.is_some());
     let secure = if mutual { GetRandomFlags::empty() } else { GetRandomFlags::INSECURE };
-    // Nobody logs a session in again whose ping was answered late, and a busy server is late: only commands that time out
-    // may end it.
-    let timeouts = Timeouts { ping_after: Duration::ZERO, ping_answer: Duration::ZERO, ..Timeouts::default() };
+    let timeouts = Timeouts { recovery, ..Timeouts::default() };
     in_turn(&found.portals, |portal| {
         follow(portal, |portal| {
             let plan = session::Plan {
@@ -180,7 +180,7 @@ pub fn log_in(
                 timeouts,
                 ..session::Plan::new(portal, found.name.clone(), found.initiator.clone())
             };
-            match session::log_in(kernel, &plan, random(secure)?.0, deadline) {
+            match session::log_in(kernel, &plan, random(secure).map_err(no_random)?.0, deadline) {
                 Ok(session) => Ok(Either::Here((portal, session))),
                 Err(SessionError::Moved { address, .. }) => Ok(Either::Moved(address)),
                 Err(source) => Err(LunError::LogIn {
@@ -192,6 +192,10 @@ pub fn log_in(
             }
         })
     })
+}
+
+fn no_random(source: io::Error) -> LunError {
+    LunError::Kernel { doing: "get random numbers", source }
 }
 
 /// Tries one portal after the other; of the errors, the one counts that promises most.
@@ -225,18 +229,6 @@ fn follow<T>(portal: Portal, mut attempt: impl FnMut(Portal) -> Result<Either<T>
         }
     }
     Err(LunError::Redirected { portal, limit: MAX_MOVES })
-}
-
-/// A fresh challenge for CHAP, and three bytes for an ISID.
-fn random(flags: GetRandomFlags) -> Result<(OwnChallenge, [u8; 3]), LunError> {
-    let mut bytes = [0_u8; 20];
-    let failed = |source| LunError::Kernel { doing: "get random numbers", source };
-    let got = getrandom(&mut bytes, flags).map_err(|errno| failed(errno.into()))?;
-    if got < bytes.len() {
-        return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-    }
-    let [id, a, b, c, challenge @ ..] = bytes;
-    Ok((OwnChallenge { id, challenge }, [a, b, c]))
 }
 
 #[cfg(test)]

@@ -1,0 +1,314 @@
+//! The keeper: stays behind from the initramfs, and logs the session in again after each fault. The disk's commands wait
+//! meanwhile, for at most `sidus.iscsi.recovery=`.
+//!
+//! It protects the root that it must not need: once it runs it opens nothing but the kernel's own files and `/run`, by
+//! folders that it opened before the switch, and all of its memory is locked.
+
+mod pace;
+pub mod report;
+mod start;
+mod sysfs;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::mm::{mlockall, MlockAllFlags};
+use rustix::process::{configure_io_flusher_behavior, geteuid, setsid};
+use rustix::rand::GetRandomFlags;
+use thiserror::Error;
+
+pub use self::start::{answer, start, StartError};
+
+use self::pace::{pause, Said};
+use self::report::{uptime_ms, KeeperReport, State};
+use self::sysfs::{Sysfs, SysfsError};
+use crate::folder::Folder;
+use crate::iscsi::deadline::Deadline;
+use crate::iscsi::kernel::{Kernel, KernelError};
+use crate::iscsi::name::Portal;
+use crate::iscsi::netlink::Event;
+use crate::iscsi::random::random;
+use crate::iscsi::session::{log_in_again, Plan, SessionError};
+use crate::kmsg::{Level, Log};
+
+/// How long one login may take, once the portal took the connection.
+const LOGIN: Duration = Duration::from_secs(10);
+/// How often it looks whether iscsid has done its work.
+const LOOK: Duration = Duration::from_millis(500);
+/// After so long a session that is logged in is iscsid's work, though it was never seen to be out.
+const TRUST: Duration = Duration::from_secs(10);
+
+/// Why there is no keeper, or not any more.
+#[derive(Debug, Error)]
+pub enum KeeperError {
+    /// A file or folder.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// As in `open`.
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The session's own facts.
+    #[error(transparent)]
+    Sysfs(#[from] SysfsError),
+    /// The kernel's iSCSI.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The process cannot be made fit for its work.
+    #[error("cannot {doing}: {source}")]
+    Process {
+        /// As in `lock the memory`.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The session was ended by somebody: there is nothing left to keep.
+    #[error("session {sid} was ended")]
+    Ended {
+        /// Its number.
+        sid: u32,
+    },
+}
+
+/// A session and all that it takes to log it in again.
+#[derive(Debug)]
+pub struct Keeper {
+    kernel: Kernel,
+    sysfs: Sysfs,
+    /// `/proc`
+    proc: Folder,
+    /// `/run`
+    run: Folder,
+    log: Log,
+    plan: Plan,
+    report: KeeperReport,
+}
+
+/// A fault that is not over.
+struct Fault {
+    since: Instant,
+    tries: u32,
+    said: Said,
+    /// Where the target sent the last attempt.
+    detour: Option<Portal>,
+}
+
+impl Keeper {
+    /// The keeper of session `sid`: reads all that has a path now and may have none later.
+    ///
+    /// # Errors
+    /// [`KeeperError`]
+    pub fn new(root: &Path, sid: u32) -> Result<Self, KeeperError> {
+        let folder = |name: &str| {
+            let path = root.join(name);
+            Folder::open(&path).map_err(|source| KeeperError::File { doing: "open", path, source })
+        };
+        let sysfs = Sysfs::new(folder("sys")?, sid);
+        let (proc, run) = (folder("proc")?, folder("run")?);
+        let report = KeeperReport {
+            pid: std::process::id(),
+            session: sid,
+            state: State::Up,
+            since_ms: 0,
+            recoveries: 0,
+            blocked_ms: 0,
+            last_error: String::new(),
+        };
+        let plan = sysfs.plan()?;
+        Ok(Self { kernel: Kernel::open(root)?, sysfs, proc, run, log: Log::open(root), plan, report })
+    }
+
+    /// Makes this process one that survives what happens to its root, and says that it is at work.
+    ///
+    /// # Errors
+    /// [`KeeperError::Process`], [`KeeperError::File`]
+    pub fn settle(&mut self) -> Result<(), KeeperError> {
+        let process = |doing| move |errno: rustix::io::Errno| KeeperError::Process { doing, source: errno.into() };
+        // It has one already where it leads a group, as below a shell with job control.
+        let _ = setsid();
+        mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).map_err(process("lock the memory"))?;
+        // An allocation must not wait for pages to be written to the disk that waits for us.
+        configure_io_flusher_behavior(true).map_err(process("become an IO_FLUSHER"))?;
+        self.proc.tell("self/oom_score_adj", "-1000").map_err(|source| KeeperError::File {
+            doing: "write",
+            path: PathBuf::from("/proc/self/oom_score_adj"),
+            source,
+        })?;
+        self.enter(State::Up);
+        Ok(())
+    }
+
+    /// Keeps the session, until it is ended.
+    pub fn keep(&mut self) -> KeeperError {
+        loop {
+            if let Err(error) = self.wait_for_fault().and_then(|why| self.mend(&why)) {
+                self.log.say(Level::Error, &format!("the keeper stops: {error}"));
+                return error;
+            }
+        }
+    }
+
+    /// Sleeps until the connection fails; says why it did.
+    fn wait_for_fault(&mut self) -> Result<String, KeeperError> {
+        let connection = self.sysfs.connection();
+        loop {
+            match self.kernel.listen()? {
+                Some(Event::ConnectionError { connection: failed, error }) if failed == connection => {
+                    return Ok(SessionError::Broken { error }.to_string());
+                }
+                Some(Event::SessionDestroyed { sid }) if sid == connection.sid => {
+                    return Err(KeeperError::Ended { sid });
+                }
+                Some(_) => {}
+                // What was lost may have been the one that counts.
+                None if self.sysfs.is_logged_in()? => {}
+                None => return Ok("the connection broke".to_owned()),
+            }
+        }
+    }
+
+    /// Logs in again and again, until the session is back.
+    fn mend(&mut self, why: &str) -> Result<(), KeeperError> {
+        let mut fault = Fault { since: Instant::now(), tries: 0, said: Said::default(), detour: None };
+        self.log.say(
+            Level::Warning,
+            &format!(
+                "session {} with {} at {} is lost: {why}; its disk waits, for at most {} s",
+                self.report.session,
+                self.plan.target,
+                self.plan.portal,
+                self.plan.timeouts.recovery.as_secs()
+            ),
+        );
+        why.clone_into(&mut self.report.last_error);
+        self.enter(State::Blocked);
+        loop {
+            if self.iscsid_runs() {
+                if self.leave_it_to_iscsid()? {
+                    break;
+                }
+                continue;
+            }
+            let attempt = Instant::now();
+            fault.tries = fault.tries.saturating_add(1);
+            match self.log_in(&mut fault) {
+                Ok(()) => break,
+                Err(error) => {
+                    let (blocked, why) = (fault.since.elapsed(), error.to_string());
+                    if fault.said.is_news(blocked, &why) {
+                        let words = format!("disk blocked since {}: {why}", Seconds(blocked));
+                        self.log.say(Level::Warning, &words);
+                    }
+                    if self.report.last_error != why {
+                        self.report.last_error = why;
+                        self.write();
+                    }
+                    if !self.is_there()? {
+                        return Err(KeeperError::Ended { sid: self.report.session });
+                    }
+                    sleep(pause(blocked, attempt.elapsed()));
+                }
+            }
+        }
+        let blocked = fault.since.elapsed();
+        self.report.recoveries = self.report.recoveries.saturating_add(1);
+        self.report.blocked_ms = u64::try_from(blocked.as_millis()).unwrap_or(u64::MAX);
+        self.enter(State::Up);
+        let words = format!("session {} is logged in again after {}", self.report.session, Seconds(blocked));
+        self.log.say(Level::Warning, &format!("{words}, tries: {}", fault.tries));
+        Ok(())
+    }
+
+    fn log_in(&mut self, fault: &mut Fault) -> Result<(), AttemptError> {
+        let portal = fault.detour.take().unwrap_or(self.plan.portal);
+        let plan = Plan { portal, ..self.plan.clone() };
+        let challenge = random(GetRandomFlags::empty()).map_err(AttemptError::Random)?.0;
+        let (connection, exp_stat_sn) = (self.sysfs.connection(), self.sysfs.exp_stat_sn()?);
+        match log_in_again(&mut self.kernel, &plan, challenge, connection, exp_stat_sn, Deadline::after(LOGIN)) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                if let SessionError::Moved { address, .. } = &error {
+                    fault.detour = address.portal().ok();
+                }
+                Err(AttemptError::Session { portal, source: error })
+            }
+        }
+    }
+
+    /// Waits while iscsid runs; says whether it has logged in again.
+    fn leave_it_to_iscsid(&mut self) -> Result<bool, KeeperError> {
+        self.log.say(Level::Warning, "iscsid runs: it is left to it to log in again");
+        self.enter(State::Iscsid);
+        let since = Instant::now();
+        let mut out = false;
+        while self.iscsid_runs() {
+            sleep(LOOK);
+            match self.sysfs.is_logged_in()? {
+                false => out = true,
+                true if out || since.elapsed() > TRUST => return Ok(true),
+                true => {}
+            }
+        }
+        self.log.say(Level::Warning, "iscsid has stopped: the keeper logs in again");
+        self.enter(State::Blocked);
+        Ok(false)
+    }
+
+    /// Whether root runs an iscsid. Asking its socket would start it, where systemd listens there.
+    fn iscsid_runs(&self) -> bool {
+        let root = geteuid().as_raw();
+        let is_iscsid = |name: &String| {
+            name.bytes().all(|byte| byte.is_ascii_digit())
+                && self.proc.read(&format!("{name}/comm")).is_ok_and(|comm| comm == "iscsid\n")
+                && self.proc.owner(name).is_ok_and(|owner| owner == root)
+        };
+        self.proc.names().is_ok_and(|names| names.iter().any(is_iscsid))
+    }
+
+    /// Whether the kernel still has the session.
+    fn is_there(&self) -> Result<bool, KeeperError> {
+        match self.sysfs.is_logged_in() {
+            Ok(_) => Ok(true),
+            Err(SysfsError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.report.state = state;
+        self.report.since_ms = self.proc.read("uptime").map_or(0, |text| uptime_ms(&text));
+        self.write();
+    }
+
+    fn write(&self) {
+        if let Err(error) = self.report.write(&self.run) {
+            self.log.say(Level::Warning, &format!("cannot write /run/sidus/keeper.json: {error}"));
+        }
+    }
+}
+
+/// Why an attempt failed: never the end.
+#[derive(Debug, Error)]
+enum AttemptError {
+    #[error("login at {portal}: {source}")]
+    Session { portal: Portal, source: SessionError },
+    #[error(transparent)]
+    Sysfs(#[from] SysfsError),
+    #[error("cannot get random numbers: {0}")]
+    Random(io::Error),
+}
+
+/// A duration as a person reads it.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} s", self.0.as_secs(), self.0.subsec_millis() / 100)
+    }
+}

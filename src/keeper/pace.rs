@@ -1,0 +1,68 @@
+//! When the keeper tries again, and when it says so: pure rules.
+
+use std::time::Duration;
+
+/// For so long it hurries: somebody restarts the target, or plugs the cable in again.
+const HURRY: Duration = Duration::from_secs(600);
+/// From the start of one attempt to that of the next, while it hurries and later.
+const EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+/// The shortest pause: an attempt may fail at once.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// How often a fault that lasts is said again.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// How long to wait before the next attempt: `blocked` since the fault, of which the last attempt took `attempt`.
+#[must_use]
+pub fn pause(blocked: Duration, attempt: Duration) -> Duration {
+    let [fast, slow] = EVERY;
+    let every = if blocked < HURRY { fast } else { slow };
+    every.saturating_sub(attempt).max(SHORTEST)
+}
+
+/// What was said last of a fault.
+#[derive(Debug, Default)]
+pub struct Said {
+    last: Option<(Duration, String)>,
+}
+
+impl Said {
+    /// Whether `why` is to be said now: when it is another reason than before, or a minute later.
+    pub fn is_news(&mut self, blocked: Duration, why: &str) -> bool {
+        let known =
+            self.last.as_ref().is_some_and(|(when, what)| what == why && blocked.saturating_sub(*when) < REMIND);
+        if !known {
+            self.last = Some((blocked, why.to_owned()));
+        }
+        !known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_hurries_for_ten_minutes() {
+        let seconds = Duration::from_secs;
+        for (blocked, attempt, expected) in [
+            (seconds(0), seconds(0), seconds(1)),
+            (seconds(0), Duration::from_millis(400), Duration::from_millis(600)),
+            (seconds(5), seconds(10), SHORTEST),
+            (seconds(599), seconds(0), seconds(1)),
+            (seconds(600), seconds(0), seconds(10)),
+            (seconds(86_400), seconds(4), seconds(6)),
+        ] {
+            assert_eq!(pause(blocked, attempt), expected, "{blocked:?}, {attempt:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_news_is_said_once_a_minute() {
+        let mut said = Said::default();
+        for (second, why, expected) in
+            [(1, "down", true), (2, "down", false), (3, "silent", true), (62, "silent", false), (63, "silent", true)]
+        {
+            assert_eq!(said.is_news(Duration::from_secs(second), why), expected, "{second} s: {why}");
+        }
+    }
+}
