@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::netlink::{SocketAddrNetlink, ISCSI};
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
@@ -162,21 +163,24 @@ impl Kernel {
         }
     }
 
-    /// Sleeps until the kernel tells something, without a limit; `None` where so much was told that some is lost.
+    /// Sleeps until the kernel tells something, or there is something to read from `other`; without a limit.
     ///
     /// # Errors
     /// [`KernelError::Socket`], [`KernelError::Message`].
-    pub fn listen(&mut self) -> Result<Option<Event>, KernelError> {
+    pub fn listen(&mut self, other: Option<BorrowedFd<'_>>) -> Result<Heard, KernelError> {
         loop {
             if let Some(event) = self.pending.pop_front() {
-                return Ok(Some(event));
+                return Ok(Heard::Event(event));
             }
-            set_socket_timeout(&self.socket, Timeout::Recv, None).map_err(receiving)?;
-            match self.receive_once() {
-                Ok(events) => events.into_iter().for_each(|event| self.keep(event)),
-                Err(Received::Again) => {}
-                Err(Received::Lost) => return Ok(None),
-                Err(Received::Failed(error)) => return Err(error),
+            match recv_ready(&self.socket, other).map_err(receiving)? {
+                Ready::Other => return Ok(Heard::Other),
+                Ready::Again => {}
+                Ready::Kernel => match self.receive_once(RecvFlags::DONTWAIT) {
+                    Ok(events) => events.into_iter().for_each(|event| self.keep(event)),
+                    Err(Received::Again) => {}
+                    Err(Received::Lost) => return Ok(Heard::Lost),
+                    Err(Received::Failed(error)) => return Err(error),
+                },
             }
         }
     }
@@ -215,7 +219,7 @@ impl Kernel {
                 return Err(KernelError::Timeout { what, after: deadline.limit() });
             };
             set_socket_timeout(&self.socket, Timeout::Recv, Some(left)).map_err(receiving)?;
-            match self.receive_once() {
+            match self.receive_once(RecvFlags::empty()) {
                 Ok(events) => return Ok(events),
                 Err(Received::Again) => {}
                 Err(Received::Lost) => return Err(receiving(Errno::NOBUFS)),
@@ -224,9 +228,9 @@ impl Kernel {
         }
     }
 
-    fn receive_once(&mut self) -> Result<Vec<Event>, Received> {
+    fn receive_once(&mut self, flags: RecvFlags) -> Result<Vec<Event>, Received> {
         // TRUNC: tells the real length of a datagram that does not fit.
-        match recv(&self.socket, &mut self.buffer, RecvFlags::TRUNC) {
+        match recv(&self.socket, &mut self.buffer, flags | RecvFlags::TRUNC) {
             Ok((_, got)) => {
                 let datagram = self.buffer.get(..got).ok_or(NetlinkError::TooLong { got });
                 datagram.and_then(decode).map_err(|error| Received::Failed(error.into()))
@@ -236,6 +240,40 @@ impl Kernel {
             Err(errno) => Err(Received::Failed(receiving(errno))),
         }
     }
+}
+
+/// What ended a sleep.
+#[derive(Debug)]
+pub enum Heard {
+    /// The kernel told this.
+    Event(Event),
+    /// So much was told that some of it is lost.
+    Lost,
+    /// There is something to read from the other descriptor.
+    Other,
+}
+
+/// What can be read.
+enum Ready {
+    Kernel,
+    Other,
+    Again,
+}
+
+fn recv_ready(socket: &OwnedFd, other: Option<BorrowedFd<'_>>) -> Result<Ready, Errno> {
+    let mut fds = vec![PollFd::new(socket, PollFlags::IN)];
+    fds.extend(other.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(errno),
+    }
+    let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+    // The kernel first: what ends the other side may be a consequence.
+    Ok(match (ready.next(), ready.next()) {
+        (Some(true), _) => Ready::Kernel,
+        (_, Some(true)) => Ready::Other,
+        _ => Ready::Again,
+    })
 }
 
 /// Why nothing was received.

@@ -11,12 +11,13 @@ mod sysfs;
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::mm::{mlockall, MlockAllFlags};
-use rustix::process::{configure_io_flusher_behavior, geteuid, setsid};
+use rustix::process::{configure_io_flusher_behavior, geteuid, pidfd_open, setsid, Pid, PidfdFlags};
 use rustix::rand::GetRandomFlags;
 use thiserror::Error;
 
@@ -27,11 +28,13 @@ use self::report::{uptime_ms, KeeperReport, State};
 use self::sysfs::{Sysfs, SysfsError};
 use crate::folder::Folder;
 use crate::iscsi::deadline::Deadline;
-use crate::iscsi::kernel::{Kernel, KernelError};
+use crate::iscsi::kernel::{Heard, Kernel, KernelError};
 use crate::iscsi::name::Portal;
 use crate::iscsi::netlink::Event;
+use crate::iscsi::pdu::{Body, Pdu, DEFAULT_MAX_DATA};
 use crate::iscsi::random::random;
 use crate::iscsi::session::{log_in_again, Plan, SessionError};
+use crate::iscsi::status::Retry;
 use crate::kmsg::{Level, Log};
 
 /// How long one login may take, once the portal took the connection.
@@ -97,6 +100,29 @@ struct Fault {
     said: Said,
     /// Where the target sent the last attempt.
     detour: Option<Portal>,
+    /// Since when the target says what a person has to change.
+    refused: Option<Instant>,
+}
+
+impl Default for Fault {
+    fn default() -> Self {
+        Self { since: Instant::now(), tries: 0, said: Said::default(), detour: None, refused: None }
+    }
+}
+
+impl Fault {
+    /// For how long the target has been saying what a person has to change; `None` where `error` is none of that.
+    fn refused(&mut self, error: &AttemptError) -> Option<Duration> {
+        match error {
+            AttemptError::Session { source, .. } if source.retry() != Retry::Later => {
+                Some(self.refused.get_or_insert_with(Instant::now).elapsed())
+            }
+            _ => {
+                self.refused = None;
+                None
+            }
+        }
+    }
 }
 
 impl Keeper {
@@ -157,25 +183,39 @@ impl Keeper {
     /// Sleeps until the connection fails; says why it did.
     fn wait_for_fault(&mut self) -> Result<String, KeeperError> {
         let connection = self.sysfs.connection();
+        let mut iscsid = self.iscsid();
         loop {
-            match self.kernel.listen()? {
-                Some(Event::ConnectionError { connection: failed, error }) if failed == connection => {
+            match self.kernel.listen(iscsid.as_ref().map(AsFd::as_fd))? {
+                Heard::Event(Event::ConnectionError { connection: failed, error }) if failed == connection => {
                     return Ok(SessionError::Broken { error }.to_string());
                 }
-                Some(Event::SessionDestroyed { sid }) if sid == connection.sid => {
+                Heard::Event(Event::SessionDestroyed { sid }) if sid == connection.sid => {
                     return Err(KeeperError::Ended { sid });
                 }
-                Some(_) => {}
+                Heard::Event(Event::Pdu { connection: of, bytes }) if of == connection => {
+                    if wants_new_login(&bytes) {
+                        return Ok("the target asked for a new login".to_owned());
+                    }
+                    // An answer that the keeper did not ask for: iscsid has the session now, and may leave it again.
+                    iscsid = self.iscsid();
+                }
+                Heard::Event(_) => {}
+                Heard::Other => {
+                    iscsid = self.iscsid();
+                    if iscsid.is_none() && !self.sysfs.is_logged_in()? {
+                        return Ok("iscsid ended without a connection".to_owned());
+                    }
+                }
                 // What was lost may have been the one that counts.
-                None if self.sysfs.is_logged_in()? => {}
-                None => return Ok("the connection broke".to_owned()),
+                Heard::Lost if self.sysfs.is_logged_in()? => {}
+                Heard::Lost => return Ok("the connection broke".to_owned()),
             }
         }
     }
 
     /// Logs in again and again, until the session is back.
     fn mend(&mut self, why: &str) -> Result<(), KeeperError> {
-        let mut fault = Fault { since: Instant::now(), tries: 0, said: Said::default(), detour: None };
+        let mut fault = Fault::default();
         self.log.say(
             Level::Warning,
             &format!(
@@ -189,7 +229,7 @@ impl Keeper {
         why.clone_into(&mut self.report.last_error);
         self.enter(State::Blocked);
         loop {
-            if self.iscsid_runs() {
+            if self.iscsid().is_some() {
                 if self.leave_it_to_iscsid()? {
                     break;
                 }
@@ -197,24 +237,12 @@ impl Keeper {
             }
             let attempt = Instant::now();
             fault.tries = fault.tries.saturating_add(1);
-            match self.log_in(&mut fault) {
-                Ok(()) => break,
-                Err(error) => {
-                    let (blocked, why) = (fault.since.elapsed(), error.to_string());
-                    if fault.said.is_news(blocked, &why) {
-                        let words = format!("disk blocked since {}: {why}", Seconds(blocked));
-                        self.log.say(Level::Warning, &words);
-                    }
-                    if self.report.last_error != why {
-                        self.report.last_error = why;
-                        self.write();
-                    }
-                    if !self.is_there()? {
-                        return Err(KeeperError::Ended { sid: self.report.session });
-                    }
-                    sleep(pause(blocked, attempt.elapsed()));
-                }
+            let Err(error) = self.log_in(&mut fault) else { break };
+            if !self.is_there()? {
+                return Err(KeeperError::Ended { sid: self.report.session });
             }
+            self.tell(&mut fault, &error.to_string());
+            sleep(pause(fault.since.elapsed(), fault.refused(&error), attempt.elapsed()));
         }
         let blocked = fault.since.elapsed();
         self.report.recoveries = self.report.recoveries.saturating_add(1);
@@ -223,6 +251,29 @@ impl Keeper {
         let words = format!("session {} is logged in again after {}", self.report.session, Seconds(blocked));
         self.log.say(Level::Warning, &format!("{words}, tries: {}", fault.tries));
         Ok(())
+    }
+
+    /// Says why an attempt failed, where that is news; and that the kernel's patience is over, once.
+    fn tell(&mut self, fault: &mut Fault, why: &str) {
+        let blocked = fault.since.elapsed();
+        if fault.said.is_news(blocked, why) {
+            self.log.say(Level::Warning, &format!("disk blocked since {}: {why}", Seconds(blocked)));
+        }
+        if self.report.last_error != why {
+            why.clone_into(&mut self.report.last_error);
+            self.write();
+        }
+        let recovery = self.plan.timeouts.recovery;
+        if blocked > recovery && self.report.state != State::Failed {
+            let words = format!(
+                "session {} is not back after {} s (sidus.iscsi.recovery=): the disk FAILS now, and what was written since \
+                 the fault is lost; reboot when the target is back",
+                self.report.session,
+                recovery.as_secs()
+            );
+            self.log.say(Level::Error, &words);
+            self.enter(State::Failed);
+        }
     }
 
     fn log_in(&mut self, fault: &mut Fault) -> Result<(), AttemptError> {
@@ -247,7 +298,7 @@ impl Keeper {
         self.enter(State::Iscsid);
         let since = Instant::now();
         let mut out = false;
-        while self.iscsid_runs() {
+        while self.iscsid().is_some() {
             sleep(LOOK);
             match self.sysfs.is_logged_in()? {
                 false => out = true,
@@ -260,15 +311,21 @@ impl Keeper {
         Ok(false)
     }
 
-    /// Whether root runs an iscsid. Asking its socket would start it, where systemd listens there.
-    fn iscsid_runs(&self) -> bool {
+    /// The iscsid that root runs, for [`Kernel::listen`] to wait for its end. Asking its socket would start it, where
+    /// systemd listens there.
+    fn iscsid(&self) -> Option<OwnedFd> {
         let root = geteuid().as_raw();
-        let is_iscsid = |name: &String| {
-            name.bytes().all(|byte| byte.is_ascii_digit())
-                && self.proc.read(&format!("{name}/comm")).is_ok_and(|comm| comm == "iscsid\n")
-                && self.proc.owner(name).is_ok_and(|owner| owner == root)
-        };
-        self.proc.names().is_ok_and(|names| names.iter().any(is_iscsid))
+        self.proc.names().ok()?.iter().find_map(|name| {
+            let pid = Pid::from_raw(name.parse().ok()?)?;
+            let is_iscsid = self.proc.read(&format!("{name}/comm")).is_ok_and(|comm| comm == "iscsid\n")
+                && self.proc.owner(name).is_ok_and(|owner| owner == root);
+            // One that ends meanwhile is none.
+            if is_iscsid {
+                pidfd_open(pid, PidfdFlags::empty()).ok()
+            } else {
+                None
+            }
+        })
     }
 
     /// Whether the kernel still has the session.
@@ -302,6 +359,11 @@ enum AttemptError {
     Sysfs(#[from] SysfsError),
     #[error("cannot get random numbers: {0}")]
     Random(io::Error),
+}
+
+/// Whether a PDU is the target's wish for a new login (RFC 7143 11.9.1: code 1).
+fn wants_new_login(bytes: &[u8]) -> bool {
+    matches!(Pdu::from_bytes(bytes, DEFAULT_MAX_DATA), Ok(Pdu { body: Body::Async { event: 1, .. }, .. }))
 }
 
 /// A duration as a person reads it.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// For so long it hurries: somebody restarts the target, or plugs the cable in again.
 const HURRY: Duration = Duration::from_secs(600);
+/// For so long it hurries though the target says no: one that is being set up may do so before it is ready.
+const HURRY_REFUSED: Duration = Duration::from_secs(60);
 /// From the start of one attempt to that of the next, while it hurries and later.
 const EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 /// The shortest pause: an attempt may fail at once.
@@ -11,11 +13,13 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// How often a fault that lasts is said again.
 const REMIND: Duration = Duration::from_secs(60);
 
-/// How long to wait before the next attempt: `blocked` since the fault, of which the last attempt took `attempt`.
+/// How long to wait before the next attempt: `blocked` since the fault, of which the last attempt took `attempt`;
+/// `refused` for so long with what a person has to change.
 #[must_use]
-pub fn pause(blocked: Duration, attempt: Duration) -> Duration {
+pub fn pause(blocked: Duration, refused: Option<Duration>, attempt: Duration) -> Duration {
     let [fast, slow] = EVERY;
-    let every = if blocked < HURRY { fast } else { slow };
+    let hurry = blocked < HURRY && refused.is_none_or(|refused| refused < HURRY_REFUSED);
+    let every = if hurry { fast } else { slow };
     every.saturating_sub(attempt).max(SHORTEST)
 }
 
@@ -42,17 +46,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_hurries_for_ten_minutes() {
+    fn it_hurries_for_ten_minutes_but_not_where_a_person_has_to_act() {
         let seconds = Duration::from_secs;
-        for (blocked, attempt, expected) in [
-            (seconds(0), seconds(0), seconds(1)),
-            (seconds(0), Duration::from_millis(400), Duration::from_millis(600)),
-            (seconds(5), seconds(10), SHORTEST),
-            (seconds(599), seconds(0), seconds(1)),
-            (seconds(600), seconds(0), seconds(10)),
-            (seconds(86_400), seconds(4), seconds(6)),
+        for (blocked, refused, attempt, expected) in [
+            (seconds(0), None, seconds(0), seconds(1)),
+            (seconds(0), None, Duration::from_millis(400), Duration::from_millis(600)),
+            (seconds(5), None, seconds(10), SHORTEST),
+            (seconds(599), None, seconds(0), seconds(1)),
+            (seconds(600), None, seconds(0), seconds(10)),
+            (seconds(86_400), None, seconds(4), seconds(6)),
+            (seconds(100), Some(seconds(59)), seconds(0), seconds(1)),
+            (seconds(100), Some(seconds(60)), seconds(0), seconds(10)),
         ] {
-            assert_eq!(pause(blocked, attempt), expected, "{blocked:?}, {attempt:?}");
+            assert_eq!(pause(blocked, refused, attempt), expected, "{blocked:?}, {refused:?}, {attempt:?}");
         }
     }
 

@@ -30,6 +30,9 @@ pub enum State {
     /// The connection is lost, and iscsid runs: it has to log in again.
     #[serde(rename = "iscsid")]
     Iscsid,
+    /// The connection is lost for longer than `sidus.iscsi.recovery=`: the kernel fails what the disk is asked.
+    #[serde(rename = "failed")]
+    Failed,
 }
 
 /// The keeper's report. Times are in milliseconds since the kernel started (proc_uptime(5)).
@@ -120,6 +123,11 @@ impl fmt::Display for Kept {
         match state {
             State::Up => write!(f, "process {pid}; session up since {since} s")?,
             State::Blocked => return write!(f, "process {pid}; DISK BLOCKED since {since} s: {last_error}"),
+            State::Failed => return write!(
+                f,
+                "process {pid}; DISK FAILED since {since} s, and what was written since then is lost: {last_error}; \
+                     reboot when the target is back"
+            ),
             State::Iscsid => {
                 return write!(f, "process {pid}; DISK BLOCKED since {since} s, left to iscsid: {last_error}")
             }
@@ -193,6 +201,12 @@ mod tests {
         assert_eq!(
             shown(&again, true),
             "process 77; session up since 40 s, logged in again 2 times, the last time after 12.3 s: the portal is silent"
+        );
+        let failed = KeeperReport { state: State::Failed, ..report.clone() };
+        assert_eq!(
+            shown(&failed, true),
+            "process 77; DISK FAILED since 40 s, and what was written since then is lost: the portal is silent; reboot \
+             when the target is back"
         );
         let blocked = KeeperReport { state: State::Blocked, ..report };
         assert_eq!(shown(&blocked, true), "process 77; DISK BLOCKED since 40 s: the portal is silent");
