@@ -62,6 +62,13 @@ const NODE: u8 = 190;
 /// Where the README has its figures.
 const README_MARKS: [&str; 2] = ["<!-- bench: begin -->\n", "<!-- bench: end -->\n"];
 
+/// The time in init-bottom, of what a shell script takes for the same.
+const MOST_OF_SHELL: f64 = 0.25;
+/// The program's size in bytes.
+const MOST_PROGRAM: f64 = 700_000.0;
+/// What the program may add to a compressed initrd, in bytes: what iscsistart with its libraries adds.
+const MOST_ADDED: f64 = 194_351.0;
+
 /// One boot's figures.
 #[derive(Debug, Clone, PartialEq)]
 struct Boot {
@@ -83,7 +90,7 @@ struct Boot {
 /// What is shown of the boots, and how.
 const FIGURES: [(&str, fn(&Boot) -> f64, usize); 5] = [
     ("in init-bottom, ms", |boot| boot.union_ms, 1),
-    ("processes and threads made there", |boot| boot.forks, 0),
+    ("processes and threads made there (rootaufs itself is one)", |boot| boot.forks, 0),
     ("Run /init to systemd, s", |boot| boot.to_systemd_s, 2),
     ("NFS requests to `running`", |boot| boot.requests, 0),
     ("sent by the server to `running`, MB", |boot| boot.sent_mb, 1),
@@ -101,7 +108,8 @@ pub fn run(paths: &Paths, mirror: Option<&str>, rounds: usize, readme: bool) -> 
     if !ran {
         server.stop()?;
     }
-    let text = format!("{}\n{}", figures(&boots?)?, sizes(&work, &binary)?);
+    let (boots, sizes) = (boots?, Sizes::of(&work, &binary)?);
+    let text = format!("{}{sizes}\n{}", figures(&boots)?, targets(&boots, &sizes)?);
     println!("\n{text}");
     if readme {
         write_readme(&paths.project().join("README.md"), &text)?;
@@ -281,28 +289,62 @@ impl Spread {
     }
 }
 
-fn sizes(work: &Path, binary: &Path) -> Result<String> {
-    let size = |name: &str| -> Result<u64> {
-        let path = work.join(format!("{name}.size"));
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        text.trim().parse().with_context(|| format!("{}: {text:?} is no size", path.display()))
-    };
-    let (stock, with_module) = (size("stock")?, size("overlay-module")?);
-    let with_iscsi = size("iscsi-modules")?;
-    let program = std::fs::metadata(binary).with_context(|| format!("cannot look at {}", binary.display()))?.len();
-    let mut text = String::new();
-    writeln!(text, "| size | bytes |\n|---|---|")?;
-    for (what, bytes) in [
-        ("Debian's stock initrd (cloud kernel, MODULES=most)", stock),
-        ("the overlay module adds", with_module.saturating_sub(stock)),
-        ("the modules for iSCSI, ext4, XFS and Btrfs add", with_iscsi.saturating_sub(with_module)),
-        ("beyond these, rootaufs adds", size("rootaufs")?.saturating_sub(with_iscsi)),
-        ("beyond these, Debian's open-iscsi adds", size("shell-iscsi")?.saturating_sub(with_iscsi)),
-        ("beyond the overlay module, overlayroot adds", size("overlayroot")?.saturating_sub(with_module)),
-        ("the program rootaufs, uncompressed", program),
-    ] {
-        writeln!(text, "| {what} | {bytes} |")?;
+/// What the initrds and the program weigh, in bytes.
+struct Sizes {
+    rows: Vec<(&'static str, u64)>,
+    /// What rootaufs adds to an initrd that has its modules.
+    added: u64,
+    program: u64,
+}
+
+impl Sizes {
+    fn of(work: &Path, binary: &Path) -> Result<Self> {
+        let size = |name: &str| -> Result<u64> {
+            let path = work.join(format!("{name}.size"));
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            text.trim().parse().with_context(|| format!("{}: {text:?} is no size", path.display()))
+        };
+        let (stock, with_module, with_iscsi) = (size("stock")?, size("overlay-module")?, size("iscsi-modules")?);
+        let program = std::fs::metadata(binary).with_context(|| format!("cannot look at {}", binary.display()))?.len();
+        let added = size("rootaufs")?.saturating_sub(with_iscsi);
+        let rows = vec![
+            ("Debian's stock initrd (cloud kernel, MODULES=netboot)", stock),
+            ("the overlay module adds", with_module.saturating_sub(stock)),
+            ("the modules for iSCSI, ext4, XFS and Btrfs add", with_iscsi.saturating_sub(with_module)),
+            ("beyond these, rootaufs adds", added),
+            ("beyond these, Debian's open-iscsi adds", size("shell-iscsi")?.saturating_sub(with_iscsi)),
+            ("beyond the overlay module, overlayroot adds", size("overlayroot")?.saturating_sub(with_module)),
+            ("the program rootaufs, uncompressed", program),
+        ];
+        Ok(Self { rows, added, program })
     }
+}
+
+impl std::fmt::Display for Sizes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "| size | bytes |\n|---|---|")?;
+        self.rows.iter().try_for_each(|(what, bytes)| writeln!(f, "| {what} | {bytes} |"))
+    }
+}
+
+/// What the project promises of itself, and what was found.
+fn targets(all: &[Vec<Vec<Boot>>], sizes: &Sizes) -> Result<String> {
+    let mut text = String::from("| target | at most | found | |\n|---|---|---|---|\n");
+    let mut row = |what: &str, most: f64, found: f64, digits: usize| {
+        let verdict = if found <= most { "held" } else { "MISSED" };
+        writeln!(text, "| {what} | {most:.digits$} | {found:.digits$} | {verdict} |")
+    };
+    for (contest, boots) in CONTESTS.iter().zip(all) {
+        let [ours, shell, ..] = boots.as_slice() else { bail!("{}: no shell script to compare with", contest.title) };
+        let median =
+            |boots: &[Boot]| Ok::<_, anyhow::Error>(Spread::of(boots.iter().map(|boot| boot.union_ms))?.median);
+        let what = format!("{}: time in init-bottom, of the shell script's", contest.title);
+        row(&what, MOST_OF_SHELL, median(ours)? / median(shell)?, 2)?;
+    }
+    // Sizes below 2^53: a float has them whole.
+    let bytes = |size: u64| size.to_string().parse::<f64>();
+    row("the program, bytes", MOST_PROGRAM, bytes(sizes.program)?, 0)?;
+    row("what it adds to the initrd, bytes", MOST_ADDED, bytes(sizes.added)?, 0)?;
     Ok(text)
 }
 

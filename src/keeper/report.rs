@@ -123,11 +123,13 @@ impl fmt::Display for Kept {
         match state {
             State::Up => write!(f, "process {pid}; session up since {since} s")?,
             State::Blocked => return write!(f, "process {pid}; DISK BLOCKED since {since} s: {last_error}"),
-            State::Failed => return write!(
+            State::Failed => {
+                return write!(
                 f,
                 "process {pid}; DISK FAILED since {since} s, and what was written since then is lost: {last_error}; \
                      reboot when the target is back"
-            ),
+            )
+            }
             State::Iscsid => {
                 return write!(f, "process {pid}; DISK BLOCKED since {since} s, left to iscsid: {last_error}")
             }
