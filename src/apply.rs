@@ -174,7 +174,7 @@ fn carry_out(step: &Step, lun: &mut Lun, undo: &mut Vec<Undo>, log: &Log) -> Res
             lun.mount_volume(at, drivers)?;
             undo.push(Undo::Unmount(at.clone()));
         }
-        Step::StartKeeper => return Ok(Some(lun.start_keeper()?)),
+        Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
         Step::MakeLayer { layer, like } => make_layer(layer, like, log)?,
         Step::Move { from, to } => {
             mount::move_to(from, to)?;

@@ -44,6 +44,8 @@ pub enum Verb {
     Keep {
         /// The session's number; else that of the report.
         session: Option<u32>,
+        /// How long its disk may wait, in seconds; else what the session has been told.
+        recovery: Option<u64>,
         /// Be the keeper.
         here: bool,
     },
@@ -70,7 +72,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
         Some(Value(name)) => match name.to_str() {
             Some("init") => Verb::Init { rootmnt: PathBuf::from("/root") },
             Some("plan") => Verb::Plan { cmdline: None, tree: None },
-            Some("keep") => Verb::Keep { session: None, here: false },
+            Some("keep") => Verb::Keep { session: None, recovery: None, here: false },
             Some("status") => Verb::Status { json: false },
             Some("check-credentials") => Verb::CheckCredentials { file: parser.value()?.into() },
             _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
@@ -83,6 +85,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             (Long("cmdline"), Verb::Plan { cmdline, .. }) => *cmdline = Some(parser.value()?.string()?),
             (Long("root"), Verb::Plan { tree, .. }) => *tree = Some(parser.value()?.into()),
             (Long("session"), Verb::Keep { session, .. }) => *session = Some(parser.value()?.parse()?),
+            (Long("recovery"), Verb::Keep { recovery, .. }) => *recovery = Some(parser.value()?.parse()?),
             (Long("here"), Verb::Keep { here, .. }) => *here = true,
             (Long("json"), Verb::Status { json }) => *json = true,
             (Short('h') | Long("help"), _) => return Ok(Verb::Help),
@@ -115,8 +118,8 @@ mod tests {
                 Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
             ),
             ("check-credentials x", Verb::CheckCredentials { file: PathBuf::from("x") }),
-            ("keep", Verb::Keep { session: None, here: false }),
-            ("keep --here --session 3", Verb::Keep { session: Some(3), here: true }),
+            ("keep", Verb::Keep { session: None, recovery: None, here: false }),
+            ("keep --here --session 3 --recovery 90", Verb::Keep { session: Some(3), recovery: Some(90), here: true }),
             ("status --json", Verb::Status { json: true }),
         ];
         for (line, verb) in table {

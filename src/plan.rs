@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -152,7 +153,10 @@ pub enum Step {
         kind: UnionKind,
     },
     /// Start the process that logs the session in again after a fault.
-    StartKeeper,
+    StartKeeper {
+        /// How long the disk may wait for that.
+        recovery: Duration,
+    },
     /// Let the mount and its superblock refuse writes.
     MakeReadOnly {
         /// The mount.
@@ -278,8 +282,8 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     steps.push(Step::Move { from: PathBuf::from(RW), to: inside(RW) });
     steps.push(Step::Move { from: PathBuf::from(UNION), to: facts.rootmnt.clone() });
     // Last: nothing that could still fail has to stop it again.
-    if persistent {
-        steps.push(Step::StartKeeper);
+    if let Layer::Iscsi(iscsi) = &options.layer {
+        steps.push(Step::StartKeeper { recovery: iscsi.recovery });
     }
     Ok(Plan::Union(UnionPlan { kind, upper, lower: facts.root.clone(), steps }))
 }
@@ -405,7 +409,7 @@ impl fmt::Display for Step {
             Self::AdaptFstab { view, unions, .. } => {
                 write!(f, "adapt {}/etc/fstab: a union is on {}", view.display(), unions.join(" "))
             }
-            Self::StartKeeper => f.write_str("start the keeper of the session"),
+            Self::StartKeeper { .. } => f.write_str("start the keeper of the session"),
             Self::MakeReadOnly { at, superblock } => {
                 let what = if *superblock { "mount" } else { "mount and superblock" };
                 write!(f, "make {} read-only: {what}", at.display())

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use sidus::boot::{boot, Machine, Next, REBOOT_DELAY};
 use sidus::cli::{parse, Verb, USAGE};
@@ -43,8 +44,10 @@ fn main() -> ExitCode {
                 complain(&format!("/run/sidus/report.json: {error}: this machine did not boot by rootaufs"), 1)
             }
         },
-        Verb::Keep { session, here: true } => keep_here(root, session.unwrap_or_default()),
-        Verb::Keep { session, here: false } => match keep(root, session) {
+        Verb::Keep { session, recovery, here: true } => {
+            keep_here(root, session.unwrap_or_default(), recovery.map(Duration::from_secs))
+        }
+        Verb::Keep { session, recovery, here: false } => match keep(root, session, recovery.map(Duration::from_secs)) {
             Ok(text) => print(&text),
             Err(error) => complain(&error, 1),
         },
@@ -67,7 +70,7 @@ fn status(root: &Path, json: bool) -> std::io::Result<String> {
 }
 
 /// Starts a keeper, where none is at work.
-fn keep(root: &Path, session: Option<u32>) -> Result<String, String> {
+fn keep(root: &Path, session: Option<u32>, recovery: Option<Duration>) -> Result<String, String> {
     let kept = KeeperReport::read(root).map_err(|error| format!("/run/sidus/keeper.json: {error}"))?;
     if let Some(report) = kept.filter(|report| report.is_kept(root)) {
         return Err(format!("session {} has a keeper already, process {}", report.session, report.pid));
@@ -79,13 +82,13 @@ fn keep(root: &Path, session: Option<u32>) -> Result<String, String> {
             report.iscsi.ok_or("this node has no iSCSI session of rootaufs: --session names another")?.session
         }
     };
-    let pid = keeper::start(session).map_err(|error| error.to_string())?;
+    let pid = keeper::start(session, recovery).map_err(|error| error.to_string())?;
     Ok(format!("session {session} has a keeper, process {pid}\n"))
 }
 
 /// Is the keeper, until the session is ended.
-fn keep_here(root: &Path, session: u32) -> ExitCode {
-    let keeper = Keeper::new(root, session).and_then(|mut keeper| keeper.settle().map(|()| keeper));
+fn keep_here(root: &Path, session: u32, recovery: Option<Duration>) -> ExitCode {
+    let keeper = Keeper::new(root, session, recovery).and_then(|mut keeper| keeper.settle().map(|()| keeper));
     let failure = keeper.as_ref().err().map(ToString::to_string);
     if keeper::answer(failure.as_deref()).is_err() {
         return ExitCode::FAILURE;

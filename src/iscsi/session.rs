@@ -27,8 +27,12 @@ use super::tcp::{connect, TcpError};
 const CLEANUP: Duration = Duration::from_secs(5);
 /// The kernel knows no such parameter.
 const ENOSYS: i32 = 38;
+/// The connection broke.
+const ENOTCONN: i32 = 107;
 /// libiscsi's "TCP connection closed" (Linux: `enum iscsi_err`).
 const ERR_TCP_CLOSED: u32 = 1020;
+/// libiscsi's "connection failed": what a request is refused for that comes after the connection broke.
+const ERR_CONN_FAILED: u32 = 1011;
 
 /// All that a session needs to know; the same for the first login and for each later one.
 #[derive(Clone, Debug)]
@@ -128,8 +132,17 @@ pub enum SessionError {
 
 fn broken(error: u32) -> &'static str {
     match error {
-        ERR_TCP_CLOSED => "the target closed the connection in place of an answer",
+        ERR_TCP_CLOSED => "the target closed the connection",
         _ => "the connection broke",
+    }
+}
+
+/// A request on a connection: one that comes too late for the connection is refused with ENOTCONN (Linux:
+/// `scsi_transport_iscsi.c`), and that is no fault of the kernel's.
+fn refused(error: KernelError) -> SessionError {
+    match error.errno() {
+        Some(ENOTCONN) => SessionError::Broken { error: ERR_CONN_FAILED },
+        _ => SessionError::Kernel(error),
     }
 }
 
@@ -137,7 +150,9 @@ impl SessionError {
     /// Whether to try again.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Kernel(KernelError::Timeout { .. }) | Self::Broken { .. } | Self::Logout { .. } => Retry::Later,
+            Self::Kernel(KernelError::Timeout { .. } | KernelError::Socket { .. })
+            | Self::Broken { .. }
+            | Self::Logout { .. } => Retry::Later,
             Self::Kernel(_) => Retry::Never,
             Self::Tcp(error) => error.retry(),
             Self::Login(error) => error.retry(),
@@ -240,7 +255,7 @@ fn bring_up(
     deadline: Deadline,
 ) -> Result<Negotiated, SessionError> {
     let fd = u32::try_from(stream.as_raw_fd()).unwrap_or(u32::MAX);
-    kernel.call(&Request::Bind { connection, fd }, deadline)?;
+    kernel.call(&Request::Bind { connection, fd }, deadline).map_err(refused)?;
     // The kernel has its own reference now, and must be the only one who can close it.
     drop(stream);
     let config = Config {
@@ -264,11 +279,11 @@ fn bring_up(
         match kernel.call(&request, deadline) {
             Err(error) if error.errno() == Some(ENOSYS) && param.may_be_missing() => {}
             result => {
-                result?;
+                result.map_err(refused)?;
             }
         }
     }
-    kernel.call(&Request::Start(connection), deadline)?;
+    kernel.call(&Request::Start(connection), deadline).map_err(refused)?;
     Ok(negotiated)
 }
 
@@ -301,7 +316,7 @@ fn exchange(
     what: &'static str,
     deadline: Deadline,
 ) -> Result<Pdu, SessionError> {
-    kernel.call(&Request::SendPdu { connection, pdu: request }, deadline)?;
+    kernel.call(&Request::SendPdu { connection, pdu: request }, deadline).map_err(refused)?;
     kernel.wait(what, deadline, |event| match event {
         Event::Pdu { connection: from, bytes } if *from == connection => {
             Some(Pdu::from_bytes(bytes, DEFAULT_MAX_DATA).map_err(SessionError::from))
@@ -367,6 +382,18 @@ fn say_goodbye(kernel: &mut Kernel, connection: Connection, deadline: Deadline) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_that_closes_early_is_tried_again() {
+        let refusal = |errno| {
+            let source = std::io::Error::from_raw_os_error(errno);
+            refused(KernelError::Refused { what: "send a PDU", source })
+        };
+        assert_eq!(refusal(ENOTCONN).to_string(), "the connection broke (kernel error 1011)");
+        assert_eq!(refusal(ENOTCONN).retry(), Retry::Later);
+        assert_eq!(refusal(22).to_string(), "the kernel could not send a PDU: Invalid argument (os error 22)");
+        assert_eq!(refusal(22).retry(), Retry::Never);
+    }
 
     #[test]
     fn isids_are_open_iscsi_s() {

@@ -126,11 +126,12 @@ impl Fault {
 }
 
 impl Keeper {
-    /// The keeper of session `sid`: reads all that has a path now and may have none later.
+    /// The keeper of session `sid`: reads all that has a path now and may have none later. The disk may wait for
+    /// `recovery`, else for what the session has been told.
     ///
     /// # Errors
     /// [`KeeperError`]
-    pub fn new(root: &Path, sid: u32) -> Result<Self, KeeperError> {
+    pub fn new(root: &Path, sid: u32, recovery: Option<Duration>) -> Result<Self, KeeperError> {
         let folder = |name: &str| {
             let path = root.join(name);
             Folder::open(&path).map_err(|source| KeeperError::File { doing: "open", path, source })
@@ -146,7 +147,12 @@ impl Keeper {
             blocked_ms: 0,
             last_error: String::new(),
         };
-        let plan = sysfs.plan()?;
+        let mut plan = sysfs.plan()?;
+        if let Some(recovery) = recovery {
+            // The kernel takes none while the connection is lost: each login tells it as well.
+            let _ = sysfs.set_recovery(recovery);
+            plan.timeouts.recovery = recovery;
+        }
         Ok(Self { kernel: Kernel::open(root)?, sysfs, proc, run, log: Log::open(root), plan, report })
     }
 
@@ -184,6 +190,9 @@ impl Keeper {
     fn wait_for_fault(&mut self) -> Result<String, KeeperError> {
         let connection = self.sysfs.connection();
         let mut iscsid = self.iscsid();
+        if iscsid.is_none() && !self.sysfs.is_logged_in()? {
+            return Ok("the connection broke before there was a keeper".to_owned());
+        }
         loop {
             match self.kernel.listen(iscsid.as_ref().map(AsFd::as_fd))? {
                 Heard::Event(Event::ConnectionError { connection: failed, error }) if failed == connection => {

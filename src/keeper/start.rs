@@ -29,14 +29,17 @@ pub enum StartError {
     Timeout,
 }
 
-/// Starts the keeper of session `sid`, and returns its process when it is at work.
+/// Starts the keeper of session `sid`, whose disk may wait for `recovery`, and returns its process when it is at work.
 ///
 /// # Errors
 /// [`StartError`]
-pub fn start(sid: u32) -> Result<u32, StartError> {
-    let mut child = Command::new("/proc/self/exe")
-        .arg0(NAME)
-        .args(["keep", "--here", "--session", &sid.to_string()])
+pub fn start(sid: u32, recovery: Option<Duration>) -> Result<u32, StartError> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(NAME).args(["keep", "--here", "--session", &sid.to_string()]);
+    if let Some(recovery) = recovery {
+        command.args(["--recovery", &recovery.as_secs().to_string()]);
+    }
+    let mut child = command
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())

@@ -103,6 +103,14 @@ impl Sysfs {
         Ok(Plan { credentials: self.credentials()?, offer, timeouts, ..Plan::new(portal, target, initiator) })
     }
 
+    /// How long the disk may wait for a new login.
+    ///
+    /// # Errors
+    /// Those of the file; [`io::ErrorKind::ResourceBusy`] while the connection is lost.
+    pub fn set_recovery(&self, recovery: Duration) -> io::Result<()> {
+        self.sys.tell(&self.session_path("recovery_tmo"), &recovery.as_secs().to_string())
+    }
+
     /// The status number that the connection expects next: a new login goes on from there.
     ///
     /// # Errors
@@ -227,6 +235,10 @@ mod tests {
         assert_eq!(seconds.map(|time| time.as_secs()), [600, 5, 7]);
         assert_eq!(machine.session().exp_stat_sn().unwrap(), u32::MAX);
         assert!(machine.session().is_logged_in().unwrap());
+        machine.session().set_recovery(Duration::from_secs(90)).unwrap();
+        assert!(fs::read_to_string(machine.0.join("class/iscsi_session/session1/recovery_tmo"))
+            .unwrap()
+            .starts_with("90"));
     }
 
     #[test]

@@ -44,6 +44,8 @@ use crate::volume::{FileSystem, Kind};
 
 /// The unit of `size` and `start` in sysfs, in bytes, whatever the disk's sectors are.
 const SYSFS_SECTOR: u64 = 512;
+/// The shortest time that the disk waits for a session that is lost: a server may be slow to answer a ping.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a logout may take: after it, nothing of the session is left either way.
 const GOODBYE: Duration = Duration::from_secs(10);
 
@@ -141,8 +143,10 @@ impl Lun {
         let credentials = options.credentials.as_ref().or_else(|| self.credentials.credentials_for(&found.name));
         let offer = Offer { header_digest: options.digest, data_digest: options.digest, ..Offer::default() };
         let mut kernel = Kernel::open(&self.root)?;
+        // Until there is a keeper nobody logs in again: what the disk is asked must not wait for longer than the boot may.
+        let patience = self.deadline.remaining().unwrap_or_default().clamp(PATIENCE, options.recovery.max(PATIENCE));
         let (portal, session) = persist(self.deadline, log, &mut |deadline| {
-            target::log_in(&mut kernel, found, credentials, offer, options.recovery, deadline)
+            target::log_in(&mut kernel, found, credentials, offer, patience, deadline)
         })?;
         let words = format!("session {} at {portal}", session.connection.sid);
         self.session = Some((kernel, portal, session));
@@ -248,13 +252,14 @@ impl Lun {
         }
     }
 
-    /// Starts what logs the session in again after a fault; says which process.
+    /// Starts what logs the session in again after a fault, for which the disk may wait for `recovery`; says which
+    /// process.
     ///
     /// # Errors
     /// [`LunError::Keeper`]
-    pub fn start_keeper(&mut self) -> Result<String, LunError> {
+    pub fn start_keeper(&mut self, recovery: Duration) -> Result<String, LunError> {
         let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
-        Ok(format!("process {}", keeper::start(session.connection.sid)?))
+        Ok(format!("process {}", keeper::start(session.connection.sid, Some(recovery))?))
     }
 
     /// What came of it all; `None` before the volume is found.

@@ -75,7 +75,7 @@ pub fn find(
     log: &Log,
     deadline: Deadline,
 ) -> Result<Found, LunError> {
-    in_turn(&options.portals, |portal| {
+    in_turn(&options.portals, deadline, |portal, deadline| {
         let ip = node::source_address(portal).map_err(|source| LunError::NoRoute { portal, source })?;
         let facts = node::facts(root, ip);
         let initiator = initiator(options.initiator.as_deref(), &facts)?;
@@ -172,7 +172,7 @@ pub fn log_in(
     let mutual = credentials.is_some_and(|credentials| credentials.target.is_some());
     let secure = if mutual { GetRandomFlags::empty() } else { GetRandomFlags::INSECURE };
     let timeouts = Timeouts { recovery, ..Timeouts::default() };
-    in_turn(&found.portals, |portal| {
+    in_turn(&found.portals, deadline, |portal, deadline| {
         follow(portal, |portal| {
             let plan = session::Plan {
                 credentials: credentials.cloned(),
@@ -198,11 +198,17 @@ fn no_random(source: io::Error) -> LunError {
     LunError::Kernel { doing: "get random numbers", source }
 }
 
-/// Tries one portal after the other; of the errors, the one counts that promises most.
-fn in_turn<T>(portals: &[Portal], mut attempt: impl FnMut(Portal) -> Result<T, LunError>) -> Result<T, LunError> {
+/// Tries one portal after the other, each with an equal share of the time that is left: one that swallows everything
+/// leaves the others theirs. Of the errors, the one counts that promises most.
+fn in_turn<T>(
+    portals: &[Portal],
+    deadline: Deadline,
+    mut attempt: impl FnMut(Portal, Deadline) -> Result<T, LunError>,
+) -> Result<T, LunError> {
     let mut worst: Option<LunError> = None;
-    for portal in portals {
-        match attempt(*portal) {
+    for (portal, waiting) in portals.iter().zip((1..=u32::try_from(portals.len()).unwrap_or(u32::MAX)).rev()) {
+        let share = deadline.remaining().unwrap_or_default() / waiting;
+        match attempt(*portal, deadline.part(share)) {
             Ok(value) => return Ok(value),
             Err(error) if worst.as_ref().is_none_or(|worst| error.hope() >= worst.hope()) => worst = Some(error),
             Err(_) => {}
@@ -234,6 +240,8 @@ fn follow<T>(portal: Portal, mut attempt: impl FnMut(Portal) -> Result<Either<T>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn portal(text: &str) -> Portal {
         text.parse().unwrap()
@@ -275,14 +283,30 @@ mod tests {
     #[test]
     fn every_portal_has_its_turn() {
         let portals = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(portal);
-        let down = |portal| LunError::NoRoute { portal, source: io::ErrorKind::NotFound.into() };
-        let second = in_turn(&portals, |at| if at == portals[1] { Ok(at) } else { Err(down(at)) });
+        let (down, deadline) =
+            (|portal| LunError::NoRoute { portal, source: io::ErrorKind::NotFound.into() }, Deadline::after(HOUR));
+        let second = in_turn(&portals, deadline, |at, _| if at == portals[1] { Ok(at) } else { Err(down(at)) });
         assert_eq!(second.unwrap(), portals[1]);
         // One that may come up later counts for more than one that says no.
-        let error = in_turn::<()>(&portals, |at| {
+        let error = in_turn::<()>(&portals, deadline, |at, _| {
             Err(if at == portals[0] { down(at) } else { LunError::Redirected { portal: at, limit: 0 } })
         });
         assert!(matches!(error, Err(LunError::NoRoute { portal, .. }) if portal == portals[0]), "{error:?}");
+    }
+
+    #[test]
+    fn a_silent_portal_leaves_the_others_their_share_of_the_time() {
+        let portals = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(portal);
+        let mut shares = Vec::new();
+        let error = in_turn::<()>(&portals, Deadline::after(HOUR), |portal, deadline| {
+            shares.push(deadline.limit().as_secs_f64() / HOUR.as_secs_f64());
+            Err(LunError::NoRoute { portal, source: io::ErrorKind::TimedOut.into() })
+        });
+        assert!(error.is_err());
+        for (share, expected) in shares.iter().zip([1.0 / 3.0, 1.0 / 2.0, 1.0]) {
+            assert!((share - expected).abs() < 0.01, "{shares:?}");
+        }
+        assert_eq!(shares.len(), 3);
     }
 
     #[test]
