@@ -59,7 +59,20 @@ fn what_the_hook_does(suite: Suite) -> Result<()> {
     let listed = listing("etc/sidus/iscsi.conf")?;
     assert!(listed.starts_with("-rw------- ") && listed.contains(" root "), "{listed}");
 
-    tree.run("rm /usr/share/initramfs-tools/hooks/rootaufs /usr/share/initramfs-tools/scripts/init-bottom/rootaufs")?;
+    // What holds secrets is root's alone, in the tree that every node sees as well.
+    let mode = |expected: &str| -> Result<()> {
+        let mode = tree.run(&format!("{VERSION}; stat -c %a /boot/initrd.img-$version"))?;
+        assert_eq!(mode.trim(), expected);
+        Ok(())
+    };
+    mode("600")?;
+    tree.run("rm -r /etc/sidus")?;
+    assert_eq!(update_initramfs(&tree)?.status, 0);
+    mode("644")?;
+
+    tree.run(
+        "cd /usr/share/initramfs-tools && rm hooks/rootaufs conf-hooks.d/rootaufs scripts/init-bottom/rootaufs",
+    )?;
     let output = update_initramfs(&tree)?;
     assert_eq!(output.status, 0, "{}", output.text);
     assert_eq!(listing("rootaufs")?, "");
