@@ -70,9 +70,7 @@ fn what_the_hook_does(suite: Suite) -> Result<()> {
     assert_eq!(update_initramfs(&tree)?.status, 0);
     mode("644")?;
 
-    tree.run(
-        "cd /usr/share/initramfs-tools && rm hooks/rootaufs conf-hooks.d/rootaufs scripts/init-bottom/rootaufs",
-    )?;
+    tree.run("cd /usr/share/initramfs-tools && rm hooks/rootaufs conf-hooks.d/rootaufs scripts/init-bottom/rootaufs")?;
     let output = update_initramfs(&tree)?;
     assert_eq!(output.status, 0, "{}", output.text);
     assert_eq!(listing("rootaufs")?, "");
