@@ -20,7 +20,7 @@ struct Contender {
     name: &'static str,
     /// The initrd's name.
     initrd: &'static str,
-    /// What its boot adds to the command line.
+    /// What its boot adds to the command line; one that fails ends at once.
     cmdline: &'static str,
 }
 
@@ -37,9 +37,9 @@ const CONTESTS: [Contest; 2] = [
     Contest {
         title: "aufs=tmpfs",
         contenders: &[
-            Contender { name: "rootaufs", initrd: "rootaufs", cmdline: "aufs=tmpfs" },
-            Contender { name: "shell script", initrd: "shell", cmdline: "aufs=tmpfs" },
-            Contender { name: "overlayroot", initrd: "overlayroot", cmdline: "overlayroot=tmpfs" },
+            Contender { name: "rootaufs", initrd: "rootaufs", cmdline: "aufs=tmpfs panic=1" },
+            Contender { name: "shell script", initrd: "shell", cmdline: "aufs=tmpfs panic=1" },
+            Contender { name: "overlayroot", initrd: "overlayroot", cmdline: "overlayroot=tmpfs panic=1" },
         ],
         lun: false,
     },
@@ -54,7 +54,7 @@ const CONTESTS: [Contest; 2] = [
 ];
 
 /// The article's words for a LUN.
-const ISCSI: &str = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 root=LABEL=ISCSI";
+const ISCSI: &str = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 root=LABEL=ISCSI panic=1";
 
 /// The node that boots.
 const NODE: u8 = 190;
