@@ -32,6 +32,7 @@ pub mod paths;
 pub mod port;
 pub mod qemu;
 pub mod qmp;
+pub mod records;
 pub mod server;
 pub mod shell;
 mod stamp;

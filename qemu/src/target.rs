@@ -175,6 +175,41 @@ impl Target {
         Ok(())
     }
 
+    /// Serves the image by a tgtd of its own on this port, which [`Target::kill_own_tgtd`] ends.
+    pub fn serve_by_own_tgtd(&self, port: u16) -> Result<()> {
+        let (number, iqn, image) = (self.number, iqn(self.number), self.image());
+        let admin = format!("tgtadm -C {number} --lld iscsi");
+        self.server.run(&format!(
+            "set -e; setsid tgtd -f -C {number} --iscsi portal={PORTAL}:{port} </dev/null >/run/tgtd.{number}.log 2>&1 &
+             echo $! >/run/tgtd.{number}
+             tries=0; until {admin} --op show --mode sys >/dev/null 2>&1; do
+                 tries=$((tries + 1)); [ $tries -lt 200 ] || {{ cat /run/tgtd.{number}.log; exit 1; }}; sleep 0.1
+             done
+             {admin} --op new --mode target --tid 1 -T {iqn}
+             {admin} --op new --mode logicalunit --tid 1 --lun 1 -b {image}
+             {admin} --op bind --mode target --tid 1 -I ALL"
+        ))?;
+        Ok(())
+    }
+
+    /// Kills that tgtd: it has no time to say goodbye.
+    pub fn kill_own_tgtd(&self) -> Result<()> {
+        let pid = format!("/run/tgtd.{}", self.number);
+        self.server
+            .run(&format!("kill -9 $(cat {pid}); while kill -0 $(cat {pid}) 2>/dev/null; do sleep 0.05; done"))?;
+        Ok(())
+    }
+
+    /// What the file `path` of the node's root has, as it is on the LUN (ext4 on the whole disk); nobody may have it
+    /// mounted.
+    pub fn file_on_image(&self, path: &str) -> Result<String> {
+        self.run_on_image(&format!(
+            "set -e; at=/run/lun{}; mkdir -p $at; mount -o loop,ro $image $at
+             cat $at/sidus/v1/upper{path} || true; umount $at",
+            self.number
+        ))
+    }
+
     /// Runs `command` on the server with the image's path in `$image`.
     pub fn run_on_image(&self, command: &str) -> Result<String> {
         self.server.run(&format!("image={}; {command}", self.image()))

@@ -47,10 +47,12 @@ pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String]) -> Result<Coun
             };
             let boot = with_lab("whole boots", "*boot", AT_ONCE);
             let initramfs = with_lab("update-initramfs", "initramfs", AT_ONCE);
+            let faults = with_lab("faults", "faults", AT_ONCE);
             let timed = with_lab("whole boots against the clock", "timed", "--test-threads=1");
             server.stop()?;
             count.add(boot?);
             count.add(initramfs?);
+            count.add(faults?);
             count.add(timed?);
         }
         Err(error) => {
@@ -125,6 +127,7 @@ fn cargo_test(paths: &Paths, title: &str, options: &[&str], to_tests: &[&str], n
         .current_dir(paths.project())
         // An error says where it comes from in words.
         .env("RUST_BACKTRACE", "0")
+        .envs(names.iter().any(|name| name == "faults").then_some(("SIDUS_LAB_FAULTS", "all")))
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run cargo")?;
