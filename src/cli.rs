@@ -10,8 +10,7 @@ use lexopt::Parser;
 pub const USAGE: &str = "\
 rootaufs makes the root of a diskless node: the NFS root read-only, a writable layer over it.
 
-  rootaufs init [--rootmnt DIR]                  in the initramfs: make the union (run by its init-bottom script)
-  rootaufs plan [--cmdline LINE] [--root TREE]   print what init would do; needs no root, does nothing
+  rootaufs plan [--cmdline LINE] [--root TREE]   print what a boot would do; needs no root, does nothing
   rootaufs status [--json]                       on a running node: what its root is made of
   rootaufs keep [--session N]                    start what logs the iSCSI session in again, where that has ended
   rootaufs check-credentials FILE                whether a file can be /etc/sidus/iscsi.conf
@@ -23,11 +22,6 @@ See rootaufs(8) for the keys of the kernel's command line.
 /// What the program is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
-    /// Make the union.
-    Init {
-        /// Where initramfs-tools mounted the root.
-        rootmnt: PathBuf,
-    },
     /// Print what would be done.
     Plan {
         /// A command line; else that of this machine.
@@ -44,10 +38,6 @@ pub enum Verb {
     Keep {
         /// The session's number; else that of the report.
         session: Option<u32>,
-        /// How long its disk may wait, in seconds; else what the session has been told.
-        recovery: Option<u64>,
-        /// Be the keeper.
-        here: bool,
     },
     /// Check a file of CHAP credentials.
     CheckCredentials {
@@ -70,9 +60,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
         None | Some(Short('h') | Long("help")) => return Ok(Verb::Help),
         Some(Short('V') | Long("version")) => return Ok(Verb::Version),
         Some(Value(name)) => match name.to_str() {
-            Some("init") => Verb::Init { rootmnt: PathBuf::from("/root") },
             Some("plan") => Verb::Plan { cmdline: None, tree: None },
-            Some("keep") => Verb::Keep { session: None, recovery: None, here: false },
+            Some("keep") => Verb::Keep { session: None },
             Some("status") => Verb::Status { json: false },
             Some("check-credentials") => Verb::CheckCredentials { file: parser.value()?.into() },
             _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
@@ -81,12 +70,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
     };
     while let Some(argument) = parser.next()? {
         match (argument, &mut verb) {
-            (Long("rootmnt"), Verb::Init { rootmnt }) => *rootmnt = parser.value()?.into(),
             (Long("cmdline"), Verb::Plan { cmdline, .. }) => *cmdline = Some(parser.value()?.string()?),
             (Long("root"), Verb::Plan { tree, .. }) => *tree = Some(parser.value()?.into()),
-            (Long("session"), Verb::Keep { session, .. }) => *session = Some(parser.value()?.parse()?),
-            (Long("recovery"), Verb::Keep { recovery, .. }) => *recovery = Some(parser.value()?.parse()?),
-            (Long("here"), Verb::Keep { here, .. }) => *here = true,
+            (Long("session"), Verb::Keep { session }) => *session = Some(parser.value()?.parse()?),
             (Long("json"), Verb::Status { json }) => *json = true,
             (Short('h') | Long("help"), _) => return Ok(Verb::Help),
             (other, _) => return Err(other.unexpected()),
@@ -105,21 +91,18 @@ mod tests {
 
     #[test]
     fn arguments_become_verbs() {
-        let rootmnt = PathBuf::from("/root");
         let table = [
             ("", Verb::Help),
             ("status -h", Verb::Help),
             ("--version", Verb::Version),
-            ("init", Verb::Init { rootmnt: rootmnt.clone() }),
-            ("init --rootmnt /sysroot", Verb::Init { rootmnt: PathBuf::from("/sysroot") }),
             ("plan", Verb::Plan { cmdline: None, tree: None }),
             (
                 "plan --cmdline aufs=off --root=/srv/tree",
                 Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
             ),
             ("check-credentials x", Verb::CheckCredentials { file: PathBuf::from("x") }),
-            ("keep", Verb::Keep { session: None, recovery: None, here: false }),
-            ("keep --here --session 3 --recovery 90", Verb::Keep { session: Some(3), recovery: Some(90), here: true }),
+            ("keep", Verb::Keep { session: None }),
+            ("keep --session 3", Verb::Keep { session: Some(3) }),
             ("status --json", Verb::Status { json: true }),
         ];
         for (line, verb) in table {
@@ -130,8 +113,8 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         let table = [
-            ("boot", "no such command: boot"),
-            ("init --json", "invalid option '--json'"),
+            ("init", "no such command: init"),
+            ("keep --json", "invalid option '--json'"),
             ("plan --cmdline", "missing argument for option '--cmdline'"),
             ("status x", "unexpected argument \"x\""),
             ("-x", "invalid option '-x'"),

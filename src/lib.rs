@@ -8,6 +8,7 @@ pub mod boot;
 mod bytes;
 pub mod cli;
 pub mod cmdline;
+pub mod early;
 pub mod facts;
 pub mod folder;
 pub mod fstab;

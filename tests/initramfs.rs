@@ -30,9 +30,11 @@ fn what_the_hook_does(suite: Suite) -> Result<()> {
         assert!(!output.text.contains("secret-of-the-tree"), "{}", output.text);
         Ok(())
     };
-    tree.run("mv /usr/sbin/rootaufs /root/")?;
-    fails_with(&["E: rootaufs: /usr/sbin/rootaufs is missing: install it, or remove"])?;
-    tree.run("mv /root/rootaufs /usr/sbin/")?;
+    for program in ["/usr/sbin/rootaufs", "/usr/lib/sidus/rootaufs-initramfs"] {
+        tree.run(&format!("mv {program} /root/program"))?;
+        fails_with(&[&format!("E: rootaufs: {program} is missing: install it, or remove")])?;
+        tree.run(&format!("mv /root/program {program}"))?;
+    }
     for (module, message) in [
         ("fs/overlayfs/overlay", "has neither a module overlay nor aufs: install the kernel's modules"),
         ("drivers/scsi/iscsi_tcp", "has no module iscsi_tcp, which aufs=iscsi needs: install the kernel's modules"),

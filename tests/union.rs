@@ -49,7 +49,7 @@ impl Initramfs {
         fs::write(stage.join("test/cmdline"), format!("root=/dev/nfs {cmdline}\n")).unwrap();
         mount_bind(stage.join("test/cmdline"), stage.join("proc/cmdline")).unwrap();
         fs::write(stage.join("test/rootaufs"), "").unwrap();
-        mount_bind(env!("CARGO_BIN_EXE_rootaufs"), stage.join("test/rootaufs")).unwrap();
+        mount_bind(env!("CARGO_BIN_EXE_rootaufs-initramfs"), stage.join("test/rootaufs")).unwrap();
 
         // The NFS root: writable, as a server may export it, with an owner and a mode of its own.
         let root = stage.join("root");

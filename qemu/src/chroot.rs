@@ -11,7 +11,7 @@ use crate::paths::Paths;
 use crate::shell::Output;
 use crate::suite::Suite;
 use crate::tree::Tree;
-use crate::{binary, tree};
+use crate::{programs, tree};
 
 /// Unpacking and removing a tree.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -28,12 +28,12 @@ impl Chroot {
     pub fn unpack(suite: Suite) -> Result<Self> {
         let paths = Paths::open()?;
         let tarball = tree::find(&paths, Tree::Node(suite))?;
-        let binary = binary::path(&paths);
+        let programs = programs::folder(&paths);
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("lab").replace("::", "-");
         let chroot = Self { tree: paths.run().join(format!("{name}.tree")), paths };
         chroot.remove()?;
-        chroot.script("unpack", &[&tarball, &binary], LIMIT)?;
+        chroot.script("unpack", &[&tarball, &programs], LIMIT)?;
         Ok(chroot)
     }
 

@@ -12,7 +12,7 @@ use crate::kernel::Kernel;
 use crate::paths::Paths;
 use crate::stamp::{self, Stamp};
 use crate::tree::{self, Tree};
-use crate::{binary, step};
+use crate::{programs, step};
 
 /// What a machine boots from.
 #[derive(Debug, Clone)]
@@ -36,12 +36,12 @@ impl Image {
     }
 }
 
-/// Builds what is missing or out of date: the binary, the trees, the disks.
+/// Builds what is missing or out of date: the programs, the trees, the disks.
 pub fn build_all(paths: &Paths, mirror: Option<&str>) -> Result<()> {
     let _alone = crate::lock::lock_one_of(&[paths.run().join("build.lock")], "the build", Duration::from_secs(1800))?;
-    let binary = binary::build(paths)?;
+    let programs = programs::build(paths)?;
     for tree in Tree::ALL {
-        build(paths, tree, &binary, mirror)?;
+        build(paths, tree, &programs, mirror)?;
     }
     Ok(())
 }
@@ -63,7 +63,7 @@ fn work(paths: &Paths, tree: Tree) -> PathBuf {
     paths.images().join(format!("{}.work", tree.name()))
 }
 
-fn build(paths: &Paths, tree: Tree, binary: &Path, mirror: Option<&str>) -> Result<()> {
+fn build(paths: &Paths, tree: Tree, programs: &Path, mirror: Option<&str>) -> Result<()> {
     let tarball = tree::base(paths, tree, mirror)?;
     let (disk, work) = (disk(paths, tree), work(paths, tree));
     let configure = paths.source(&format!("configure-{}", tree.kind()));
@@ -74,7 +74,10 @@ fn build(paths: &Paths, tree: Tree, binary: &Path, mirror: Option<&str>) -> Resu
         stamp = stamp.path(&input)?;
     }
     if let Tree::Node(_) = tree {
-        stamp = stamp.path(binary)?.path(&paths.project().join("initramfs-hooks"))?;
+        for program in programs::ALL {
+            stamp = stamp.path(&programs.join(program))?;
+        }
+        stamp = stamp.path(&paths.project().join("initramfs-hooks"))?;
     }
     let nodes = known_nodes();
     let digest = stamp.text(&nodes).digest();
@@ -93,7 +96,7 @@ fn build(paths: &Paths, tree: Tree, binary: &Path, mirror: Option<&str>) -> Resu
     command.arg(dress).arg(tree.kind()).arg(tarball).arg(&work).arg(&unfinished);
     command.arg("2500M").arg(format!("lab-{}", tree.name()));
     if let Tree::Node(_) = tree {
-        command.arg(binary);
+        command.arg(programs);
     }
     let log = paths.log().join(format!("{}-image.log", tree.name()));
     step::run(&format!("the {} tree's initrds and disk", tree.name()), &mut command, &log, Duration::from_secs(600))?;

@@ -16,7 +16,6 @@
 
 pub mod address;
 pub mod bench;
-pub mod binary;
 pub mod chroot;
 pub mod console;
 pub mod demo;
@@ -30,6 +29,7 @@ pub mod mirror;
 pub mod node;
 pub mod paths;
 pub mod port;
+pub mod programs;
 pub mod qemu;
 pub mod qmp;
 pub mod records;

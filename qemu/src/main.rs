@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use lexopt::{Arg, ValueExt};
 use sidus_lab::paths::Paths;
-use sidus_lab::{bench, binary, demo, image, interactive, test, Firmware, Kernel, Lab, NodeBuilder, Server, Suite};
+use sidus_lab::{bench, demo, image, interactive, programs, test, Firmware, Kernel, Lab, NodeBuilder, Server, Suite};
 
 const HELP: &str = "\
 ./qemu/lab VERB [OPTIONS]: a server and diskless nodes in QEMU
@@ -47,7 +47,7 @@ fn run() -> Result<ExitCode> {
     let mirror = options.mirror.as_deref();
     match options.verb.as_str() {
         "" | "help" => print!("{HELP}"),
-        "build" => println!("{}", binary::build(&paths)?.display()),
+        "build" => println!("{}", programs::build(&paths)?.display()),
         "server" => {
             image::build_all(&paths, mirror)?;
             server.start()?;

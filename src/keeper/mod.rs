@@ -8,11 +8,13 @@ mod pace;
 pub mod report;
 mod start;
 mod sysfs;
+mod task;
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,8 @@ use rustix::process::{configure_io_flusher_behavior, geteuid, pidfd_open, setsid
 use rustix::rand::GetRandomFlags;
 use thiserror::Error;
 
-pub use self::start::{answer, start, StartError};
+pub use self::start::{start, StartError};
+pub use self::task::Task;
 
 use self::pace::{pause, Said};
 use self::report::{uptime_ms, KeeperReport, State};
@@ -125,13 +128,27 @@ impl Fault {
     }
 }
 
+/// Is the keeper, until the session is ended.
+#[must_use]
+pub fn keep_here(root: &Path, task: &Task) -> ExitCode {
+    let keeper = Keeper::new(root, task).and_then(|mut keeper| keeper.settle().map(|()| keeper));
+    let failure = keeper.as_ref().err().map(ToString::to_string);
+    if start::answer(failure.as_deref()).is_err() {
+        return ExitCode::FAILURE;
+    }
+    match keeper.map(|mut keeper| keeper.keep()) {
+        Ok(KeeperError::Ended { .. }) => ExitCode::SUCCESS,
+        Ok(_) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
 impl Keeper {
-    /// The keeper of session `sid`: reads all that has a path now and may have none later. The disk may wait for
-    /// `recovery`, else for what the session has been told.
+    /// A keeper: reads all that has a path now and may have none later.
     ///
     /// # Errors
     /// [`KeeperError`]
-    pub fn new(root: &Path, sid: u32, recovery: Option<Duration>) -> Result<Self, KeeperError> {
+    pub fn new(root: &Path, task: &Task) -> Result<Self, KeeperError> {
+        let Task { session: sid, recovery } = *task;
         let folder = |name: &str| {
             let path = root.join(name);
             Folder::open(&path).map_err(|source| KeeperError::File { doing: "open", path, source })

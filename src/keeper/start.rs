@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::report::NAME;
+use super::task::Task;
 use crate::iscsi::deadline::{within, Deadline};
 
 /// How long it may take to begin.
@@ -29,17 +30,14 @@ pub enum StartError {
     Timeout,
 }
 
-/// Starts the keeper of session `sid`, whose disk may wait for `recovery`, and returns its process when it is at work.
+/// Starts a keeper, and returns its process when it is at work.
 ///
 /// # Errors
 /// [`StartError`]
-pub fn start(sid: u32, recovery: Option<Duration>) -> Result<u32, StartError> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0(NAME).args(["keep", "--here", "--session", &sid.to_string()]);
-    if let Some(recovery) = recovery {
-        command.args(["--recovery", &recovery.as_secs().to_string()]);
-    }
-    let mut child = command
+pub fn start(task: &Task) -> Result<u32, StartError> {
+    let mut child = Command::new("/proc/self/exe")
+        .arg0(NAME)
+        .args(task.arguments())
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())

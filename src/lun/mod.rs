@@ -259,7 +259,8 @@ impl Lun {
     /// [`LunError::Keeper`]
     pub fn start_keeper(&mut self, recovery: Duration) -> Result<String, LunError> {
         let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
-        Ok(format!("process {}", keeper::start(session.connection.sid, Some(recovery))?))
+        let task = keeper::Task { session: session.connection.sid, recovery: Some(recovery) };
+        Ok(format!("process {}", keeper::start(&task)?))
     }
 
     /// What came of it all; `None` before the volume is found.

@@ -1,4 +1,4 @@
-//! The static `rootaufs`: one file that needs no library and no interpreter in the initramfs.
+//! The static programs: each one file that needs no library and no interpreter.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,28 +11,41 @@ use crate::step;
 
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// Builds the binary and says where it is.
+/// What a person calls.
+pub const COMMAND: &str = "rootaufs";
+
+/// What the initramfs has of them: it crosses the network at each boot of each node, so nothing is in it that can wait
+/// for the root.
+pub const EARLY: &str = "rootaufs-initramfs";
+
+/// Their names.
+pub const ALL: [&str; 2] = [COMMAND, EARLY];
+
+/// Builds them and says in which folder they are.
 pub fn build(paths: &Paths) -> Result<PathBuf> {
     let target_folder = paths.project().join("target");
     let mut command = Command::new("cargo");
     command
         .current_dir(paths.project())
-        .args(["build", "--release", "--locked", "--package", "sidus", "--bin", "rootaufs", "--target", TARGET])
+        .args(["build", "--release", "--locked", "--package", "sidus", "--bins", "--target", TARGET])
         .arg("--target-dir")
         .arg(&target_folder);
     if !has_musl_std()? {
         with_debian_packages(paths, &mut command)?;
     }
-    step::run("the static rootaufs", &mut command, &paths.log().join("binary.log"), Duration::from_secs(1200))?;
-    let binary = path(paths);
-    let content = std::fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    check_static(&content).with_context(|| format!("{} would not run in an initramfs", binary.display()))?;
-    Ok(binary)
+    step::run("the static programs", &mut command, &paths.log().join("programs.log"), Duration::from_secs(1200))?;
+    let folder = folder(paths);
+    for name in ALL {
+        let program = folder.join(name);
+        let content = std::fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
+        check_static(&content).with_context(|| format!("{} would not run in an initramfs", program.display()))?;
+    }
+    Ok(folder)
 }
 
-/// Where [`build`] puts it.
-pub(crate) fn path(paths: &Paths) -> PathBuf {
-    paths.project().join("target").join(TARGET).join("release/rootaufs")
+/// Where [`build`] puts them.
+pub(crate) fn folder(paths: &Paths) -> PathBuf {
+    paths.project().join("target").join(TARGET).join("release")
 }
 
 /// Whether the compiler came with std for musl, as rustup's targets do.
@@ -58,7 +71,7 @@ fn with_debian_packages(paths: &Paths, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What keeps the binary small: every byte of it crosses the network at each boot of each node.
+/// What keeps them small.
 fn flags(libraries: &Path) -> Vec<String> {
     let mut flags: Vec<String> = [
         "-Clink-self-contained=no",

@@ -1,0 +1,58 @@
+//! The command line of `rootaufs` in the initramfs: what its init-bottom script and a person in its shell call, and what
+//! the program calls itself.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::keeper::Task;
+
+/// What is said where nothing is understood.
+pub const USAGE: &str = "\
+rootaufs init [--rootmnt DIR]   makes the union on the root that is mounted on DIR (/root)
+All else that rootaufs(8) tells of is in the tree, not in the initramfs.";
+
+/// What the program is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    /// Make the union.
+    Init {
+        /// Where initramfs-tools mounted the root.
+        rootmnt: PathBuf,
+    },
+    /// Be the keeper.
+    Keep(Task),
+}
+
+/// Parses the arguments, the program's own name not among them; `None` where they are not understood.
+#[must_use]
+pub fn parse(arguments: &[OsString]) -> Option<Verb> {
+    let rootmnt = match arguments {
+        [verb] if verb == "init" => PathBuf::from("/root"),
+        [verb, option, rootmnt] if verb == "init" && option == "--rootmnt" => PathBuf::from(rootmnt),
+        _ => return Task::parse(arguments).map(Verb::Keep),
+    };
+    Some(Verb::Init { rootmnt })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_become_verbs() {
+        let init = |rootmnt: &str| Some(Verb::Init { rootmnt: PathBuf::from(rootmnt) });
+        let table = [
+            ("init", init("/root")),
+            ("init --rootmnt /sysroot", init("/sysroot")),
+            ("keep-here 1 -", Some(Verb::Keep(Task { session: 1, recovery: None }))),
+            ("", None),
+            ("init --rootmnt", None),
+            ("init /sysroot", None),
+            ("status", None),
+        ];
+        for (line, verb) in table {
+            let words: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+            assert_eq!(parse(&words), verb, "{line:?}");
+        }
+    }
+}
