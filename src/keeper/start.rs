@@ -1,10 +1,16 @@
 //! Starts a keeper: this program again, as a process of its own.
 
+use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use nix::spawn::{posix_spawn, PosixSpawnAttr, PosixSpawnFileActions};
+use rustix::fs::{open, Mode, OFlags};
+use rustix::pipe::{pipe_with, PipeFlags};
+use rustix::process::{kill_process, Pid, Signal};
+use rustix::stdio::{raw_stderr, raw_stdin, raw_stdout};
 use thiserror::Error;
 
 use super::report::NAME;
@@ -15,6 +21,8 @@ use crate::iscsi::deadline::{within, Deadline};
 const LIMIT: Duration = Duration::from_secs(30);
 /// What it says when it is at work; anything else is what went wrong.
 const READY: &str = "ready\n";
+/// No error that it says is longer.
+const LONGEST: u64 = 4096;
 
 /// Why no keeper was started.
 #[derive(Debug, Error)]
@@ -22,6 +30,9 @@ pub enum StartError {
     /// The process.
     #[error("cannot start the keeper: {0}")]
     Process(#[from] io::Error),
+    /// The process, as posix_spawn(3) says it.
+    #[error("cannot start the keeper: {0}")]
+    Spawn(#[from] nix::Error),
     /// What it said itself.
     #[error("the keeper cannot work: {0}")]
     Refused(String),
@@ -35,26 +46,31 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`]
 pub fn start(task: &Task) -> Result<u32, StartError> {
-    let mut child = Command::new("/proc/self/exe")
-        .arg0(NAME)
-        .args(task.arguments())
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut output = child.stdout.take();
+    // The program of a running process can be opened whatever became of its path.
+    let program = c"/proc/self/exe";
+    let arguments = std::iter::once(NAME.to_owned()).chain(task.arguments()).map(CString::new);
+    let arguments: Vec<CString> = arguments.collect::<Result<_, _>>().map_err(io::Error::from)?;
+    let (output, given) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+    let nothing = open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)?;
+    let mut files = PosixSpawnFileActions::init()?;
+    for (from, to) in [(&nothing, raw_stdin()), (&given, raw_stdout()), (&nothing, raw_stderr())] {
+        files.add_dup2(from.as_raw_fd(), to)?;
+    }
+    let no_environment: [&CStr; 0] = [];
+    let pid = posix_spawn(program, &files, &PosixSpawnAttr::init()?, &arguments, &no_environment)?;
+    drop(given);
     let read = move || {
         let mut said = String::new();
-        output.as_mut().map_or(Ok(0), |output| output.read_to_string(&mut said)).map(|_| said)
+        File::from(output).take(LONGEST).read_to_string(&mut said).map(|_| said)
     };
     match within(Deadline::after(LIMIT), read)? {
-        Some(Ok(said)) if said == READY => Ok(child.id()),
+        Some(Ok(said)) if said == READY => Ok(pid.as_raw().unsigned_abs()),
         Some(Ok(said)) => Err(StartError::Refused(said.trim_end().to_owned())),
         Some(Err(error)) => Err(error.into()),
         None => {
-            child.kill()?;
+            if let Some(pid) = Pid::from_raw(pid.as_raw()) {
+                kill_process(pid, Signal::KILL).map_err(io::Error::from)?;
+            }
             Err(StartError::Timeout)
         }
     }
