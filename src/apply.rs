@@ -16,6 +16,7 @@ use crate::kmsg::{Level, Log};
 use crate::lun::{Lun, LunError, LunReport};
 use crate::modules::{self, ModuleError};
 use crate::mount::{self, MountError};
+use crate::network;
 use crate::plan::{LayerDirs, Step};
 
 /// No fstab is longer.
@@ -118,7 +119,7 @@ pub fn apply(steps: &[Step], root: &Path, timeout: Duration, log: &Log) -> Resul
     for step in steps {
         let mut words = step.to_string();
         let start = Instant::now();
-        match carry_out(step, &mut lun, &mut undo, log) {
+        match carry_out(step, root, &mut lun, &mut undo, log) {
             Ok(None) => {}
             Ok(Some(outcome)) => {
                 words.push_str(": ");
@@ -148,7 +149,13 @@ enum Undo {
 }
 
 /// Carries one step out; says what came of it, where the step's own words do not.
-fn carry_out(step: &Step, lun: &mut Lun, undo: &mut Vec<Undo>, log: &Log) -> Result<Option<String>, StepError> {
+fn carry_out(
+    step: &Step,
+    root: &Path,
+    lun: &mut Lun,
+    undo: &mut Vec<Undo>,
+    log: &Log,
+) -> Result<Option<String>, StepError> {
     match step {
         Step::LoadModule { file } => modules::load(file)?,
         Step::MakeMountPoints { at } => {
@@ -174,6 +181,7 @@ fn carry_out(step: &Step, lun: &mut Lun, undo: &mut Vec<Undo>, log: &Log) -> Res
             lun.mount_volume(at, drivers)?;
             undo.push(Undo::Unmount(at.clone()));
         }
+        Step::KeepNetwork { view } => return Ok(Some(keep_network(root, view, log))),
         Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
         Step::MakeLayer { layer, like } => make_layer(layer, like, log)?,
         Step::Move { from, to } => {
@@ -201,6 +209,16 @@ fn carry_out(step: &Step, lun: &mut Lun, undo: &mut Vec<Undo>, log: &Log) -> Res
         }
     }
     Ok(None)
+}
+
+/// Keeps the network from others. The node has its root without that as well: where it fails, it is told, and the boot
+/// goes on.
+fn keep_network(root: &Path, view: &Path, log: &Log) -> String {
+    network::keep(root, view).unwrap_or_else(|error| {
+        let words = format!("NOT done: {error}; a network manager of the tree may take the node's root away");
+        log.say(Level::Warning, &words);
+        words
+    })
 }
 
 /// Undoes all, the last first; says what could not be undone.

@@ -13,6 +13,7 @@ rootaufs makes the root of a diskless node: the NFS root read-only, a writable l
   rootaufs plan [--cmdline LINE] [--root TREE]   print what a boot would do; needs no root, does nothing
   rootaufs status [--json]                       on a running node: what its root is made of
   rootaufs keep [--session N]                    start what logs the iSCSI session in again, where that has ended
+  rootaufs lease DEVICE                          renew the DHCP lease of a network interface (run by systemd)
   rootaufs check-credentials FILE                whether a file can be /etc/sidus/iscsi.conf
   rootaufs --version | --help
 
@@ -39,6 +40,11 @@ pub enum Verb {
         /// The session's number; else that of the report.
         session: Option<u32>,
     },
+    /// Renew a DHCP lease.
+    Lease {
+        /// The network interface.
+        device: String,
+    },
     /// Check a file of CHAP credentials.
     CheckCredentials {
         /// The file.
@@ -63,6 +69,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             Some("plan") => Verb::Plan { cmdline: None, tree: None },
             Some("keep") => Verb::Keep { session: None },
             Some("status") => Verb::Status { json: false },
+            Some("lease") => Verb::Lease { device: parser.value()?.string()? },
             Some("check-credentials") => Verb::CheckCredentials { file: parser.value()?.into() },
             _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
         },
@@ -101,6 +108,7 @@ mod tests {
                 Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
             ),
             ("check-credentials x", Verb::CheckCredentials { file: PathBuf::from("x") }),
+            ("lease eth0", Verb::Lease { device: "eth0".to_owned() }),
             ("keep", Verb::Keep { session: None }),
             ("keep --session 3", Verb::Keep { session: Some(3) }),
             ("status --json", Verb::Status { json: true }),

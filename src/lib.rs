@@ -19,6 +19,7 @@ pub mod lun;
 pub mod modules;
 pub mod mount;
 pub mod mountinfo;
+pub mod network;
 pub mod options;
 pub mod partition;
 pub mod plan;

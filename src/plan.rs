@@ -152,6 +152,11 @@ pub enum Step {
         /// Their type.
         kind: UnionKind,
     },
+    /// Keep what runs in the tree from the network below the root.
+    KeepNetwork {
+        /// The root of the merged view.
+        view: PathBuf,
+    },
     /// Start the process that logs the session in again after a fault.
     StartKeeper {
         /// How long the disk may wait for that.
@@ -281,6 +286,9 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     steps.push(Step::Move { from: PathBuf::from(RO), to: inside(RO) });
     steps.push(Step::Move { from: PathBuf::from(RW), to: inside(RW) });
     steps.push(Step::Move { from: PathBuf::from(UNION), to: facts.rootmnt.clone() });
+    if facts.root.fs.starts_with("nfs") || upper.is_persistent() {
+        steps.push(Step::KeepNetwork { view: facts.rootmnt.clone() });
+    }
     // Last: nothing that could still fail has to stop it again.
     if let Layer::Iscsi(iscsi) = &options.layer {
         steps.push(Step::StartKeeper { recovery: iscsi.recovery });
@@ -409,6 +417,7 @@ impl fmt::Display for Step {
             Self::AdaptFstab { view, unions, .. } => {
                 write!(f, "adapt {}/etc/fstab: a union is on {}", view.display(), unions.join(" "))
             }
+            Self::KeepNetwork { .. } => f.write_str("keep the network below the root from all others"),
             Self::StartKeeper { .. } => f.write_str("start the keeper of the session"),
             Self::MakeReadOnly { at, superblock } => {
                 let what = if *superblock { "mount" } else { "mount and superblock" };
@@ -467,7 +476,8 @@ mod tests {
              9. make mount points /aufs/ro /aufs/rw\n\
              10. move /ro to /aufs/ro\n\
              11. move /rw to /aufs/rw\n\
-             12. move /aufs to /root\n"
+             12. move /aufs to /root\n\
+             13. keep the network below the root from all others\n"
         );
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use rustix::fs::StatVfs;
 
 use crate::keeper::report::Kept;
+use crate::network::lease::Known;
 use crate::plan::RW;
 use crate::report::{Outcome, Report};
 
@@ -30,7 +31,7 @@ impl Usage {
 
 /// The status as lines of text.
 #[must_use]
-pub fn describe(report: &Report, usage: Option<Usage>, kept: Option<&Kept>) -> String {
+pub fn describe(report: &Report, usage: Option<Usage>, kept: Option<&Kept>, leases: &[Known]) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
@@ -65,6 +66,7 @@ pub fn describe(report: &Report, usage: Option<Usage>, kept: Option<&Kept>) -> S
             line("used", &format!("{} of {} ({percent} %)", mebibytes(used), mebibytes(size)));
         }
     }
+    leases.iter().for_each(|lease| line("lease", &lease.to_string()));
     if let Some(failure) = &report.failure {
         line("failed", &failure.what);
         line("why", &failure.why);
@@ -103,7 +105,7 @@ mod tests {
         };
         let usage = Usage { used: 3 << 20, size: 300 << 20 };
         assert_eq!(
-            describe(&report, Some(usage), None),
+            describe(&report, Some(usage), None, &[]),
             "root        a union; what is written here is GONE AFTER A REBOOT\n\
              union       overlay, aufs=tmpfs\n\
              lower       10.13.20.13:/srv/nfsroot/sidus (nfs) on /ro, read-only\n\
@@ -123,7 +125,7 @@ mod tests {
             left: Vec::new(),
             then: "the plain root".to_owned(),
         };
-        let text = describe(&Report { failure: Some(failure), ..Report::new("tmpfs") }, None, None);
+        let text = describe(&Report { failure: Some(failure), ..Report::new("tmpfs") }, None, None, &[]);
         assert!(text.starts_with("root        the plain root: the union FAILED at boot\n"), "{text}");
         assert!(text.contains("why         this kernel has no aufs\n"), "{text}");
     }

@@ -9,6 +9,7 @@ use sidus::cli::{parse, Verb, USAGE};
 use sidus::keeper::report::{KeeperReport, Kept};
 use sidus::keeper::{self, keep_here, Task};
 use sidus::lun::read_credentials;
+use sidus::network::lease::{self, Known};
 use sidus::preview::preview;
 use sidus::report::{Report, REPORT};
 use sidus::status::{describe, Usage};
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
             Ok(text) => print(&text),
             Err(error) => complain(&error, 1),
         },
+        Verb::Lease { device } => match lease::keep(root, &device) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error.to_string(), 1),
+        },
         Verb::CheckCredentials { file } => match read_credentials(&file) {
             Ok(Some(_)) => ExitCode::SUCCESS,
             Ok(None) => complain(&format!("{}: no such file", file.display()), 1),
@@ -53,7 +58,7 @@ fn status(root: &Path, json: bool) -> std::io::Result<String> {
         return std::fs::read_to_string(root.join(REPORT));
     }
     let (report, kept) = (Report::read(root)?, Kept::look(root)?);
-    Ok(describe(&report, Usage::of_layer(), kept.as_ref()))
+    Ok(describe(&report, Usage::of_layer(), kept.as_ref(), &Known::look(root)?))
 }
 
 /// Starts a keeper, where none is at work.

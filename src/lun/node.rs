@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::iscsi::identity::Facts;
 use crate::iscsi::name::Portal;
+use crate::network::configured::{self, hardware};
 
 /// No more network interfaces are looked at.
 const MAX_INTERFACES: usize = 256;
@@ -30,46 +31,18 @@ pub fn source_address(portal: Portal) -> io::Result<IpAddr> {
 /// What is known of the node that has this address toward the portal.
 #[must_use]
 pub fn facts(root: &Path, ip: IpAddr) -> Facts {
-    let boot = boot_configuration(root, ip);
-    let interface = boot.device.clone().or_else(|| interface_of(root, ip));
+    let configured = configured::read_all(root).unwrap_or_default();
+    let boot = configured.into_iter().find(|interface| interface.address == ip);
+    let (device, hostname) = boot.map(|interface| (interface.device, interface.hostname)).unzip();
+    let interface = device.or_else(|| interface_of(root, ip));
     let kernel = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     Facts {
         ip: Some(ip),
-        mac: interface.and_then(|name| mac(root, &name)),
+        mac: interface.and_then(|name| hardware(root, &name)),
         // What the kernel calls itself before somebody gives it a name.
-        hostname: boot.hostname.or_else(|| Some(kernel()).filter(|name| name != "(none)")),
+        hostname: hostname.flatten().or_else(|| Some(kernel()).filter(|name| name != "(none)")),
         uuid: fs::read_to_string(root.join("sys/class/dmi/id/product_uuid")).ok(),
     }
-}
-
-/// What klibc's ipconfig noted in `/run/net-<device>.conf`.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct BootConfiguration {
-    device: Option<String>,
-    hostname: Option<String>,
-}
-
-fn boot_configuration(root: &Path, ip: IpAddr) -> BootConfiguration {
-    let Ok(entries) = fs::read_dir(root.join("run")) else { return BootConfiguration::default() };
-    for entry in entries.take(MAX_INTERFACES).flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if !(name.starts_with("net-") && name.ends_with(".conf")) {
-            continue;
-        }
-        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
-        if value(&text, "IPV4ADDR").and_then(|text| text.parse::<IpAddr>().ok()) == Some(ip) {
-            return BootConfiguration { device: value(&text, "DEVICE"), hostname: value(&text, "HOSTNAME") };
-        }
-    }
-    BootConfiguration::default()
-}
-
-/// The value of a line `KEY='value'`; `None` where it is empty.
-fn value(text: &str, key: &str) -> Option<String> {
-    let quoted = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-    let value = quoted.trim_matches(['\'', '"']);
-    (!value.is_empty()).then(|| value.to_owned())
 }
 
 /// The interface with an IPv6 address, or the only one that there is.
@@ -86,22 +59,11 @@ fn interface_of(root: &Path, ip: IpAddr) -> Option<String> {
         .take(MAX_INTERFACES)
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| mac(root, name).is_some());
+        .filter(|name| hardware(root, name).is_some());
     match (names.next(), names.next()) {
         (Some(name), None) => Some(name),
         _ => None,
     }
-}
-
-/// The hardware address; that of the loopback device, all zeros, is none.
-fn mac(root: &Path, interface: &str) -> Option<[u8; 6]> {
-    let text = fs::read_to_string(root.join("sys/class/net").join(interface).join("address")).ok()?;
-    let mut bytes = [0; 6];
-    let mut parts = text.trim().split(':');
-    for byte in &mut bytes {
-        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
-    }
-    (parts.next().is_none() && bytes != [0; 6]).then_some(bytes)
 }
 
 #[cfg(test)]
