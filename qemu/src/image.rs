@@ -114,10 +114,11 @@ pub(crate) fn in_a_namespace() -> Command {
     command
 }
 
-/// dnsmasq's list of the nodes: MAC address, address, name.
+/// dnsmasq's list of the nodes: MAC address, address, name, and for some the lease's time.
 fn known_nodes() -> String {
     address::NUMBERS.fold(String::new(), |mut list, number| {
-        let _ = writeln!(list, "{},{},node{number}", address::mac(number), address::address(number));
+        let lease = if address::SHORT_LEASES.contains(&number) { ",2m" } else { "" };
+        let _ = writeln!(list, "{},{},node{number}{lease}", address::mac(number), address::address(number));
         list
     })
 }

@@ -1,11 +1,14 @@
 //! iSCSI targets on the server, each with one LUN in a sparse file: by tgt on port 3260, or by the kernel's own (LIO) on
 //! a port of the scenario's choice, so that scenarios do not meet.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{bail, Result};
 
 use crate::address::{address, mac};
 use crate::lab::Lab;
 use crate::server::Server;
+use crate::suite::Suite;
 
 /// Where the targets are found.
 pub const PORTAL: &str = "10.13.20.14";
@@ -213,6 +216,27 @@ impl Target {
     /// Runs `command` on the server with the image's path in `$image`.
     pub fn run_on_image(&self, command: &str) -> Result<String> {
         self.server.run(&format!("image={}; {command}", self.image()))
+    }
+
+    /// Runs `script` in the root that a node with this tree will have: the image's layer (ext4 on the whole disk) over it.
+    /// A node that boots from it then finds what was changed.
+    pub fn change_layer(&self, suite: Suite, script: &str) -> Result<()> {
+        let (at, image, tree) = (format!("/run/layer{}", self.number), self.image(), suite.export());
+        let layer = format!("{at}/lun/sidus/v1");
+        let options = "index=off,metacopy=off,redirect_dir=off,xino=off";
+        let command = format!(
+            "set -e; mkdir -p {at}/lun {at}/root; mount -o loop {image} {at}/lun; umask 77
+             mkdir -p {layer}/upper {layer}/work; chmod 755 {layer}/upper; umask 22
+             mount -t overlay -o lowerdir={tree},upperdir={layer}/upper,workdir={layer}/work,{options} overlay {at}/root
+             mount --bind /dev {at}/root/dev; mount -t proc proc {at}/root/proc
+             chroot {at}/root /bin/sh -eu <<'END'\n{script}\nEND\n
+             umount {at}/root/proc {at}/root/dev {at}/root {at}/lun"
+        );
+        let output = self.server.shell().run(&command, Duration::from_secs(300))?;
+        match output.status {
+            0 => Ok(()),
+            status => bail!("the layer cannot be changed (status {status}):\n{}", output.text),
+        }
     }
 
     fn image(&self) -> String {

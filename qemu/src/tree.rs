@@ -51,6 +51,13 @@ impl Tree {
         }
     }
 
+    fn ready_packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Node(Suite::Bookworm) => &READY_PACKAGES,
+            _ => &[],
+        }
+    }
+
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Server => &SERVER_PACKAGES,
@@ -116,6 +123,12 @@ const SERVER_PACKAGES: [&str; 21] = [
     "xfsprogs",
 ];
 
+/// What lies ready below [`READY`] in a tree, with what it needs: scenarios install it into a layer.
+const READY_PACKAGES: [&str; 1] = ["network-manager"];
+
+/// Where.
+pub const READY: &str = "/srv/packages";
+
 /// Nobody reads these in the lab.
 const LEFT_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*"];
 
@@ -127,6 +140,17 @@ pub(crate) fn find(paths: &Paths, tree: Tree) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// mmdebstrap's option that downloads packages into the tree, and does not install them.
+fn download(packages: &[&str]) -> Option<String> {
+    (!packages.is_empty()).then(|| {
+        format!(
+            "--customize-hook=mkdir -p \"$1{READY}/partial\" && APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get install --yes \
+             --no-install-recommends --download-only -o Dir::Cache::archives=\"$1{READY}\" {} && rm -r \"$1{READY}/partial\" \"$1{READY}/lock\"",
+            packages.join(" ")
+        )
+    })
+}
+
 fn tarball(paths: &Paths, tree: Tree) -> PathBuf {
     paths.images().join(format!("{}.tar", tree.name()))
 }
@@ -135,7 +159,7 @@ fn tarball(paths: &Paths, tree: Tree) -> PathBuf {
 pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<PathBuf> {
     let tarball = tarball(paths, tree);
     let digest = Stamp::new()
-        .text(&tree.packages().join(","))
+        .text(&[tree.packages(), tree.ready_packages()].concat().join(","))
         .text(&LEFT_OUT.join(","))
         .text(mirror.unwrap_or("as this machine"))
         .digest();
@@ -150,6 +174,7 @@ pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<Pa
     command
         .args(["--variant=minbase", &format!("--mode={mode}"), &format!("--include={}", tree.packages().join(","))])
         .args(LEFT_OUT.map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
+        .args(download(tree.ready_packages()))
         .arg(tree.suite().to_string())
         .arg(&unfinished)
         .args(mirror.sources(tree.suite()));
