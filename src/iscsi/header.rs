@@ -2,8 +2,14 @@
 //!
 //! They all have one shape; what a byte means depends on the opcode.
 
-use super::pdu::{flag, Body, Isid, LoginFlags, CONTINUE, FINAL, HEADER, IMMEDIATE, OPCODE_MASK};
+use super::pdu::{flag, Body, Isid, LoginFlags, CONTINUE, FINAL, HEADER, IMMEDIATE, NO_TAG, OPCODE_MASK};
 use crate::bytes::Reader;
+
+/// R, W and ATTR of a SCSI command (RFC 7143 section 11.3.1), S of data-in (section 11.7).
+const READ: u8 = 0x40;
+const WRITE: u8 = 0x20;
+const SIMPLE: u8 = 0x01;
+const STATUS: u8 = 0x01;
 
 /// The header's fields by their place: bytes 8 to 15, the words at 20, 24, 28, 32, and the end.
 pub(super) struct Fields {
@@ -52,6 +58,21 @@ pub(super) fn read_body(header: &[u8; HEADER], f: &Fields) -> Option<Body> {
     tail.take(36)?;
     Some(match f.opcode & OPCODE_MASK {
         0x00 => Body::NopOut { lun, target_tag, cmd_sn, exp_stat_sn },
+        0x01 => {
+            let [a, b, c, d] = f.word32.to_be_bytes();
+            let [e, g, h, i, j, k, l, m, n, o, p, q] = f.tail;
+            Body::ScsiCommand {
+                read: f.flags & READ != 0,
+                write: f.flags & WRITE != 0,
+                lun,
+                length: f.word20,
+                cmd_sn,
+                exp_stat_sn,
+                cdb: [a, b, c, d, e, g, h, i, j, k, l, m, n, o, p, q],
+            }
+        }
+        0x21 => Body::ScsiResponse { response: f.byte2, status: f.byte3, stat_sn, exp_cmd_sn, max_cmd_sn },
+        0x25 => Body::DataIn { has_status: f.flags & STATUS != 0, status: f.byte3, stat_sn, exp_cmd_sn, max_cmd_sn },
         0x03 => Body::LoginRequest { flags: LoginFlags::from_byte(f.flags), isid, tsih, cid, cmd_sn, exp_stat_sn },
         0x04 => {
             Body::TextRequest { immediate: f.opcode & IMMEDIATE != 0, last, more, lun, target_tag, cmd_sn, exp_stat_sn }
@@ -113,6 +134,24 @@ pub(super) fn write_body(body: &Body) -> Fields {
         Body::NopOut { lun, target_tag, cmd_sn, exp_stat_sn } => {
             f.opcode = IMMEDIATE;
             (f.wide, f.word20, f.word24, f.word28) = (lun, target_tag, cmd_sn, exp_stat_sn);
+        }
+        Body::ScsiCommand { read, write, lun, length, cmd_sn, exp_stat_sn, cdb } => {
+            f.opcode = 0x01;
+            f.flags = FINAL | flag(read, READ) | flag(write, WRITE) | SIMPLE;
+            (f.wide, f.word20, f.word24, f.word28) = (lun, length, cmd_sn, exp_stat_sn);
+            let [a, b, c, d, tail @ ..] = cdb;
+            (f.word32, f.tail) = (u32::from_be_bytes([a, b, c, d]), tail);
+        }
+        Body::ScsiResponse { response, status, stat_sn, exp_cmd_sn, max_cmd_sn } => {
+            f.opcode = 0x21;
+            (f.byte2, f.byte3) = (response, status);
+            (f.word24, f.word28, f.word32) = (stat_sn, exp_cmd_sn, max_cmd_sn);
+        }
+        Body::DataIn { has_status, status, stat_sn, exp_cmd_sn, max_cmd_sn } => {
+            f.opcode = 0x25;
+            f.flags = FINAL | flag(has_status, STATUS);
+            f.byte3 = status;
+            (f.word20, f.word24, f.word28, f.word32) = (NO_TAG, stat_sn, exp_cmd_sn, max_cmd_sn);
         }
         Body::LoginRequest { flags, isid, tsih, cid, cmd_sn, exp_stat_sn } => {
             f.opcode = 0x03 | IMMEDIATE;

@@ -1,7 +1,7 @@
-//! Protocol data units of login, text, logout and housekeeping (RFC 7143 section 11).
+//! Protocol data units of login, text, SCSI commands, logout and housekeeping (RFC 7143 section 11).
 //!
 //! A PDU is a header of 48 bytes and a data segment, padded with zeros to four bytes. Additional
-//! header segments and digests do not occur in the phases that this program carries itself.
+//! header segments do not occur in what this program carries itself.
 
 use thiserror::Error;
 
@@ -42,7 +42,7 @@ pub enum PduError {
         words: u8,
     },
     /// An opcode that is not known here.
-    #[error("a PDU with opcode {opcode:#04x}; an iSCSI login, text, logout or housekeeping PDU was expected")]
+    #[error("a PDU with opcode {opcode:#04x}; an iSCSI login, text, SCSI, logout or housekeeping PDU was expected")]
     Opcode {
         /// The opcode.
         opcode: u8,
@@ -150,6 +150,14 @@ pub enum Body {
         status_class: u8,
         status_detail: u8,
     },
+    /// RFC 7143 section 11.3: a simple task. `length` bytes go to the target or come from it, as the flags say; those that
+    /// go may be the data.
+    ScsiCommand { read: bool, write: bool, lun: [u8; 8], length: u32, cmd_sn: u32, exp_stat_sn: u32, cdb: [u8; 16] },
+    /// RFC 7143 section 11.4; response 0 means that the target has a status. The data is the sense data, after its length
+    /// of two bytes.
+    ScsiResponse { response: u8, status: u8, stat_sn: u32, exp_cmd_sn: u32, max_cmd_sn: u32 },
+    /// RFC 7143 section 11.7; the status counts only where it says that it has one.
+    DataIn { has_status: bool, status: u8, stat_sn: u32, exp_cmd_sn: u32, max_cmd_sn: u32 },
     /// RFC 7143 section 11.10.
     TextRequest {
         immediate: bool,
@@ -198,6 +206,9 @@ impl Body {
         match self {
             Self::LoginRequest { .. } => "login request",
             Self::LoginResponse { .. } => "login response",
+            Self::ScsiCommand { .. } => "SCSI command",
+            Self::ScsiResponse { .. } => "SCSI response",
+            Self::DataIn { .. } => "SCSI data-in",
             Self::TextRequest { .. } => "text request",
             Self::TextResponse { .. } => "text response",
             Self::LogoutRequest { .. } => "logout request",

@@ -20,6 +20,9 @@ fn every_kind() -> Vec<Body> {
             status_class: 2,
             status_detail: 1,
         },
+        Body::ScsiCommand { read: true, write: false, lun, length: 8, cmd_sn, exp_stat_sn, cdb: *b"0123456789abcdef" },
+        Body::ScsiResponse { response: 1, status: 2, stat_sn, exp_cmd_sn, max_cmd_sn },
+        Body::DataIn { has_status: true, status: 2, stat_sn, exp_cmd_sn, max_cmd_sn },
         Body::TextRequest { immediate: true, last: true, more: false, lun, target_tag, cmd_sn, exp_stat_sn },
         Body::TextResponse { last: false, more: true, lun, target_tag, stat_sn, exp_cmd_sn, max_cmd_sn },
         Body::LogoutRequest { reason: 1, cid: 3, cmd_sn, exp_stat_sn },
@@ -51,6 +54,9 @@ fn bytes_of_the_headers() {
     for (body, want) in every_kind().into_iter().zip([
         "4387000000000003 00023d0000010708 0a0b0c0d 090a0000 d1d2d3d4 e1e2e3e4 00000000 000000000000000000000000",
         "2387000000000003 00023d0000010708 0a0b0c0d 00000000 a1a2a3a4 b1b2b3b4 c1c2c3c4 020100000000000000000000",
+        "01c1000000000003 0102030405060708 0a0b0c0d 00000008 d1d2d3d4 e1e2e3e4 30313233 343536373839616263646566",
+        "2180010200000003 0000000000000000 0a0b0c0d 00000000 a1a2a3a4 b1b2b3b4 c1c2c3c4 000000000000000000000000",
+        "2581000200000003 0000000000000000 0a0b0c0d ffffffff a1a2a3a4 b1b2b3b4 c1c2c3c4 000000000000000000000000",
         "4480000000000003 0102030405060708 0a0b0c0d 11223344 d1d2d3d4 e1e2e3e4 00000000 000000000000000000000000",
         "2440000000000003 0102030405060708 0a0b0c0d 11223344 a1a2a3a4 b1b2b3b4 c1c2c3c4 000000000000000000000000",
         "4681000000000003 0000000000000000 0a0b0c0d 00030000 d1d2d3d4 e1e2e3e4 00000000 000000000000000000000000",
@@ -84,7 +90,7 @@ fn bad_headers() {
     );
     assert_eq!(
         Pdu::decode(header, Vec::new()).map_err(|e| e.to_string()),
-        Err("a PDU with opcode 0x08; an iSCSI login, text, logout or housekeeping PDU was expected".into())
+        Err("a PDU with opcode 0x08; an iSCSI login, text, SCSI, logout or housekeeping PDU was expected".into())
     );
 }
 

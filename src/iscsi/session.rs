@@ -2,17 +2,20 @@
 //!
 //! The order is the kernel's: create session, create connection, bind, log in, set the parameters,
 //! start. The login is the same state machine as over TCP, carried by SEND_PDU and RECV_PDU: the
-//! kernel keeps the command numbers and task tags itself, and a login beside it would lose count.
+//! kernel keeps the command numbers and task tags itself, and a login beside it would lose count, if
+//! it did not know it as an [`errand`] does.
 //! Whatever fails, what was half made is destroyed.
 
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use rustix::rand::GetRandomFlags;
 use thiserror::Error;
 
 use super::chap::{Algorithm, Credentials, OwnChallenge};
 use super::deadline::Deadline;
+use super::errand;
 use super::kernel::{Kernel, KernelError};
 use super::login::{Action, Config, Login, LoginError, Negotiated, Purpose};
 use super::name::{InitiatorName, Iqn, Portal, TargetAddress};
@@ -20,13 +23,17 @@ use super::negotiation::Offer;
 use super::netlink::{Connection, Event, Request, Stop};
 use super::params::{self, Facts, Timeouts};
 use super::pdu::{Body, Isid, Pdu, PduError, DEFAULT_MAX_DATA};
+use super::random::random;
 use super::status::Retry;
 use super::tcp::{connect, TcpError};
+use crate::guard::{GuardError, Reserved, Was};
 
 /// How long it may take to destroy what was half made.
 const CLEANUP: Duration = Duration::from_secs(5);
 /// The kernel knows no such parameter.
 const ENOSYS: i32 = 38;
+/// The first command's number: errands begin before it, and no target has to count beyond its highest number.
+const INITIAL_CMD_SN: u32 = 1 + errand::COMMANDS;
 /// The connection broke.
 const ENOTCONN: i32 = 107;
 /// libiscsi's "TCP connection closed" (Linux: `enum iscsi_err`).
@@ -55,6 +62,8 @@ pub struct Plan {
     pub cmds_max: u16,
     /// How many of them on one LUN, or 0 for the kernel's 32.
     pub queue_depth: u16,
+    /// What has to be this node's before the session goes on.
+    pub reserved: Option<Reserved>,
 }
 
 impl Plan {
@@ -70,6 +79,7 @@ impl Plan {
             timeouts: Timeouts::default(),
             cmds_max: 128,
             queue_depth: 32,
+            reserved: None,
         }
     }
 }
@@ -100,6 +110,9 @@ pub enum SessionError {
     /// Not a PDU.
     #[error(transparent)]
     Pdu(#[from] PduError),
+    /// The reservation.
+    #[error("{0}")]
+    Guard(GuardError),
     /// The connection broke during login or logout.
     #[error("{} (kernel error {error})", broken(*error))]
     Broken {
@@ -146,6 +159,15 @@ fn refused(error: KernelError) -> SessionError {
     }
 }
 
+impl From<GuardError> for SessionError {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::Tcp(error) => Self::Tcp(error),
+            error => Self::Guard(error),
+        }
+    }
+}
+
 impl SessionError {
     /// Whether to try again.
     pub fn retry(&self) -> Retry {
@@ -156,7 +178,7 @@ impl SessionError {
             Self::Kernel(_) => Retry::Never,
             Self::Tcp(error) => error.retry(),
             Self::Login(error) => error.retry(),
-            Self::Pdu(_) | Self::Moved { .. } => Retry::FewTimes,
+            Self::Pdu(_) | Self::Moved { .. } | Self::Guard(_) => Retry::FewTimes,
             Self::Left { error, .. } => error.retry(),
         }
     }
@@ -183,7 +205,11 @@ pub fn log_in(
     // First, for a portal that is down needs no session to find out.
     let stream = connect(plan.portal, deadline)?;
     let created = kernel.call(
-        &Request::CreateSession { initial_cmd_sn: 1, cmds_max: plan.cmds_max, queue_depth: plan.queue_depth },
+        &Request::CreateSession {
+            initial_cmd_sn: INITIAL_CMD_SN,
+            cmds_max: plan.cmds_max,
+            queue_depth: plan.queue_depth,
+        },
         deadline,
     )?;
     let (sid, host) = (created.first, created.second);
@@ -208,7 +234,7 @@ fn establish(
     let connection = Connection { sid, cid: 0 };
     kernel.call(&Request::CreateConnection(connection), deadline).map_err(|error| (None, error.into()))?;
     bring_up(kernel, plan, challenge, connection, 0, stream, deadline)
-        .map(|negotiated| (connection, negotiated))
+        .map(|(negotiated, _)| (connection, negotiated))
         .map_err(|error| (Some(connection), error))
 }
 
@@ -216,7 +242,7 @@ fn establish(
 const CONNECT: Duration = Duration::from_millis(1500);
 
 /// Logs a session in again whose connection failed: what its disks were asked meanwhile waits and
-/// is then done. `exp_stat_sn` is what sysfs says.
+/// is then done. `exp_stat_sn` is what sysfs says. Says how it stood with the reservation, where there has to be one.
 ///
 /// # Errors
 /// [`SessionError`]; the session is still there, stopped, and may be tried again.
@@ -227,7 +253,7 @@ pub fn log_in_again(
     connection: Connection,
     exp_stat_sn: u32,
     deadline: Deadline,
-) -> Result<Negotiated, SessionError> {
+) -> Result<Option<Was>, SessionError> {
     let stop = Request::Stop { connection, how: Stop::Recover };
     // Until it is stopped, everything on this connection is refused.
     kernel.call(&stop, deadline)?;
@@ -235,7 +261,7 @@ pub fn log_in_again(
     kernel.drain()?;
     let stream = connect(plan.portal, deadline.part(CONNECT))?;
     match bring_up(kernel, plan, challenge, connection, exp_stat_sn, stream, deadline) {
-        Ok(negotiated) => Ok(negotiated),
+        Ok((_, was)) => Ok(was),
         Err(error) => match kernel.call(&stop, Deadline::after(CLEANUP)) {
             // The socket is closed: LIO would hold others up for a half-open login.
             Ok(_) => Err(error),
@@ -244,7 +270,7 @@ pub fn log_in_again(
     }
 }
 
-/// Bind, login, parameters, start: the same for the first login and for each later one.
+/// Bind, login, errand, parameters, start: the same for the first login and for each later one.
 fn bring_up(
     kernel: &mut Kernel,
     plan: &Plan,
@@ -253,11 +279,8 @@ fn bring_up(
     exp_stat_sn: u32,
     stream: TcpStream,
     deadline: Deadline,
-) -> Result<Negotiated, SessionError> {
-    let fd = u32::try_from(stream.as_raw_fd()).unwrap_or(u32::MAX);
-    kernel.call(&Request::Bind { connection, fd }, deadline).map_err(refused)?;
-    // The kernel has its own reference now, and must be the only one who can close it.
-    drop(stream);
+) -> Result<(Negotiated, Option<Was>), SessionError> {
+    bind(kernel, connection, stream, deadline)?;
     let config = Config {
         credentials: plan.credentials.clone(),
         algorithms: plan.algorithms.clone(),
@@ -265,7 +288,17 @@ fn bring_up(
         exp_stat_sn,
         ..Config::new(plan.initiator.clone(), Purpose::Normal(plan.target.clone()), isid(connection.sid), challenge)
     };
-    let negotiated = carry_login(kernel, Login::new(config), connection, deadline)?;
+    let (mut negotiated, next) = carry_login(kernel, Login::new(config.clone()), connection, deadline)?;
+    let mut was = None;
+    if let Some(reserved) = &plan.reserved {
+        // It has told the number that the kernel goes on with.
+        kernel.call(&Request::Stop { connection, how: Stop::Recover }, deadline)?;
+        let (challenge, _) = random(GetRandomFlags::empty()).map_err(TcpError::Io)?;
+        let config = Config { challenge, exp_stat_sn: 0, ..config };
+        let (stream, agreed, found) = errand::run(plan.portal, config, next, reserved, deadline)?;
+        bind(kernel, connection, stream, deadline)?;
+        (negotiated, was) = (agreed, Some(found));
+    }
     let facts = Facts {
         negotiated: &negotiated,
         target: &plan.target,
@@ -284,25 +317,41 @@ fn bring_up(
         }
     }
     kernel.call(&Request::Start(connection), deadline).map_err(refused)?;
-    Ok(negotiated)
+    Ok((negotiated, was))
 }
 
+fn bind(
+    kernel: &mut Kernel,
+    connection: Connection,
+    stream: TcpStream,
+    deadline: Deadline,
+) -> Result<(), SessionError> {
+    let fd = u32::try_from(stream.as_raw_fd()).unwrap_or(u32::MAX);
+    kernel.call(&Request::Bind { connection, fd }, deadline).map_err(refused)?;
+    // The kernel has its own reference now, and must be the only one who can close it.
+    drop(stream);
+    Ok(())
+}
+
+/// What was agreed on, and the command number that the target expects next: the kernel's.
 fn carry_login(
     kernel: &mut Kernel,
     mut login: Login,
     connection: Connection,
     deadline: Deadline,
-) -> Result<Negotiated, SessionError> {
+) -> Result<(Negotiated, u32), SessionError> {
     let mut request = login.start()?;
     loop {
         let mut response = exchange(kernel, connection, &request, "receive the target's login response", deadline)?;
-        // The kernel set a tag of its own and has matched it already.
-        if matches!(response.body, Body::LoginResponse { .. }) {
+        let mut next = 0;
+        if let Body::LoginResponse { exp_cmd_sn, .. } = response.body {
+            // The kernel set a tag of its own and has matched it already.
             response.tag = request.tag;
+            next = exp_cmd_sn;
         }
         match login.receive(&response)? {
             Action::Send(next) => request = next,
-            Action::Done(negotiated) => return Ok(*negotiated),
+            Action::Done(negotiated) => return Ok((*negotiated, next)),
             Action::Redirect { address, permanent } => return Err(SessionError::Moved { address, permanent }),
         }
     }
@@ -326,6 +375,14 @@ fn exchange(
         }
         _ => None,
     })?
+}
+
+/// Ends a session whose disk must not be written to any more: what it is asked fails from now on.
+///
+/// # Errors
+/// [`KernelError`] of the first step that failed; all are tried.
+pub fn end(kernel: &mut Kernel, connection: Connection) -> Result<(), KernelError> {
+    destroy(kernel, connection.sid, Some(connection))
 }
 
 /// Destroys what was half made. Each step is tried; the first error is told.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::crc32c::crc32c;
 use super::deadline::Deadline;
 use super::discovery::{self, DiscoveryError, Found, SendTargets};
 use super::login::{self, Action, Config, Login, LoginError, Negotiated};
 use super::name::{Portal, TargetAddress};
-use super::negotiation::{Digest, Offer};
+use super::negotiation::{Digest, Offer, Parameters};
 use super::pdu::{data_length, padding, Pdu, PduError, DEFAULT_MAX_DATA, HEADER};
 use super::status::{Retry, Status};
 
@@ -75,6 +76,15 @@ pub enum TcpError {
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
+    /// A digest that is not that of what came.
+    #[error("a PDU that was damaged on its way: the CRC32C of its {0} is wrong")]
+    Digest(&'static str),
+    /// Another PDU than the answer.
+    #[error("the target sent a {got}; the answer to a command was expected")]
+    Unexpected {
+        /// What it sent.
+        got: &'static str,
+    },
     /// Not a PDU, or too long.
     #[error(transparent)]
     Pdu(#[from] PduError),
@@ -122,6 +132,8 @@ pub struct Carrier {
     deadline: Deadline,
     /// What this side takes in one data segment, in bytes.
     limit: usize,
+    /// Of headers and of data; none before the login is over.
+    digests: [Digest; 2],
 }
 
 impl Carrier {
@@ -131,7 +143,7 @@ impl Carrier {
     /// [`TcpError::Connect`] and [`TcpError::ConnectTimeout`].
     pub fn connect(portal: Portal, deadline: Deadline) -> Result<Self, TcpError> {
         let stream = connect(portal, deadline)?;
-        Ok(Self { stream: Some(stream), deadline, limit: DEFAULT_MAX_DATA })
+        Ok(Self { stream: Some(stream), deadline, limit: DEFAULT_MAX_DATA, digests: [Digest::None; 2] })
     }
 
     /// The node's own address toward the portal: what the kernel routed.
@@ -143,9 +155,10 @@ impl Carrier {
         Ok(stream.local_addr()?.ip())
     }
 
-    /// Takes data segments of at most `limit` bytes from now on.
-    pub fn set_limit(&mut self, limit: u32) {
-        self.limit = usize::try_from(limit).unwrap_or(DEFAULT_MAX_DATA);
+    /// What holds once the login is over: the longest data segment that is taken, and the digests.
+    fn set_parameters(&mut self, parameters: &Parameters) {
+        self.limit = usize::try_from(parameters.max_recv_data).unwrap_or(DEFAULT_MAX_DATA);
+        self.digests = [parameters.header_digest, parameters.data_digest];
     }
 
     /// Sends `pdu` and gives the next PDU that comes.
@@ -153,11 +166,31 @@ impl Carrier {
     /// # Errors
     /// [`TcpError`]; the socket is closed then.
     pub fn exchange(&mut self, pdu: &Pdu) -> Result<Pdu, TcpError> {
-        let result = self.send(pdu).and_then(|()| self.receive());
+        let result = self.send(pdu);
+        if result.is_err() {
+            self.close();
+        }
+        result.and_then(|()| self.another())
+    }
+
+    /// The next PDU that comes.
+    ///
+    /// # Errors
+    /// [`TcpError`]; the socket is closed then.
+    pub fn another(&mut self) -> Result<Pdu, TcpError> {
+        let result = self.receive();
         if result.is_err() {
             self.close();
         }
         result
+    }
+
+    /// The socket itself, for who carries on.
+    ///
+    /// # Errors
+    /// [`TcpError::Dead`]
+    pub fn into_stream(self) -> Result<TcpStream, TcpError> {
+        self.stream.ok_or(TcpError::Dead)
     }
 
     /// Closes at once; what the target still sends is not waited for.
@@ -169,7 +202,17 @@ impl Carrier {
     }
 
     fn send(&mut self, pdu: &Pdu) -> Result<(), TcpError> {
-        let bytes = pdu.encode()?;
+        let mut bytes = pdu.encode()?;
+        let [header, data] = self.digests;
+        // From the end, so that what is before stays in its place.
+        if data == Digest::Crc32c && bytes.len() > HEADER {
+            let digest = crc32c(bytes.get(HEADER..).unwrap_or_default());
+            bytes.extend(digest);
+        }
+        if header == Digest::Crc32c {
+            let digest = crc32c(bytes.get(..HEADER).unwrap_or_default());
+            bytes.splice(HEADER..HEADER, digest);
+        }
         let mut rest = bytes.as_slice();
         let after = self.deadline.limit();
         let stream = self.stream.as_mut().ok_or(TcpError::Dead)?;
@@ -190,12 +233,26 @@ impl Carrier {
     fn receive(&mut self) -> Result<Pdu, TcpError> {
         let mut header = [0; HEADER];
         self.fill(&mut header, 0, HEADER)?;
+        let [of_header, of_data] = self.digests;
+        self.check_digest(of_header, "header", &header)?;
         let length = data_length(&header, self.limit)?;
         let padded = length.saturating_add(padding(length));
         let mut data = vec![0; padded];
         self.fill(&mut data, HEADER, HEADER.saturating_add(padded))?;
+        if !data.is_empty() {
+            self.check_digest(of_data, "data", &data)?;
+        }
         data.truncate(length);
         Ok(Pdu::decode(&header, data)?)
+    }
+
+    fn check_digest(&mut self, digest: Digest, what: &'static str, bytes: &[u8]) -> Result<(), TcpError> {
+        if digest == Digest::None {
+            return Ok(());
+        }
+        let mut sent = [0; 4];
+        self.fill(&mut sent, bytes.len(), bytes.len().saturating_add(4))?;
+        (sent == crc32c(bytes)).then_some(()).ok_or(TcpError::Digest(what))
     }
 
     /// Fills `buffer`; `before` bytes of the PDU's `want` are there already.
@@ -265,7 +322,7 @@ fn gone(error: &io::Error) -> bool {
 pub fn login(carrier: &mut Carrier, config: Config) -> Result<Negotiated, TcpError> {
     let result = drive_login(carrier, config);
     match &result {
-        Ok(negotiated) => carrier.set_limit(negotiated.parameters.max_recv_data),
+        Ok(negotiated) => carrier.set_parameters(&negotiated.parameters),
         Err(_) => carrier.close(),
     }
     result

@@ -106,6 +106,13 @@ impl Tgt {
         self.admin(&format!("--op bind --mode target --tid {tid} -I ALL"));
     }
 
+    /// A LUN of 1 MiB.
+    pub fn disk(&self, tid: u32, lun: u32) {
+        let file = self.folder.0.join(format!("disk{tid}.{lun}"));
+        fs::write(&file, vec![0; 1 << 20]).unwrap();
+        self.admin(&format!("--op new --mode logicalunit --tid {tid} --lun {lun} -b {}", file.display()));
+    }
+
     pub fn account(&self, tid: u32, user: &str, secret: &str, outgoing: bool) {
         self.admin(&format!("--op new --mode account --user {user} --password {secret}"));
         let outgoing = if outgoing { " --outgoing" } else { "" };
