@@ -177,6 +177,7 @@ fn carry_out(
         }
         Step::WaitForDisk { lun: wanted } => return Ok(Some(lun.wait_for_disk(*wanted)?)),
         Step::FindVolume { name } => return Ok(Some(lun.find_volume(name.as_ref())?)),
+        Step::Guard { take } => return Ok(Some(lun.guard(*take)?)),
         Step::MountVolume { at, drivers } => {
             lun.mount_volume(at, drivers)?;
             undo.push(Undo::Unmount(at.clone()));

@@ -11,8 +11,8 @@ use thiserror::Error;
 
 pub use self::keys::{Key, KEYS};
 use self::keys::{
-    AUFS, DEBUG, DIGEST, INITIATOR, LUN, ON_FAILURE, PASSWORD, PASSWORD_IN, RECOVERY, TARGET, TARGET_IP, TARGET_NAME,
-    TARGET_PORT, TIMEOUT, TMPFS_INODES, TMPFS_SIZE, UNION, USERNAME, USERNAME_IN,
+    AUFS, DEBUG, DIGEST, GUARD, INITIATOR, LUN, ON_FAILURE, PASSWORD, PASSWORD_IN, RECOVERY, TARGET, TARGET_IP,
+    TARGET_NAME, TARGET_PORT, TIMEOUT, TMPFS_INODES, TMPFS_SIZE, UNION, USERNAME, USERNAME_IN,
 };
 use self::values::{ChapText, LayerName, LunNumber, NameText, Port, Portals, Seconds, Switch, Value};
 use crate::cmdline::{same_key, words, Word};
@@ -74,6 +74,8 @@ pub struct IscsiOptions {
     pub digest: Digest,
     /// `sidus.iscsi.recovery=`: how long the disk may wait for a session that is lost.
     pub recovery: Duration,
+    /// `sidus.iscsi.guard=`
+    pub guard: Guard,
     /// `sidus.iscsi.username=` and its like, with the key that gave the password.
     pub credentials: Option<Credentials>,
     /// Whether a word of the command line that goes into every process's environment holds a secret.
@@ -99,6 +101,18 @@ impl IscsiOptions {
             ),
         }
     }
+}
+
+/// `sidus.iscsi.guard=auto|take|off`: what keeps a second node from writing to the LUN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// A persistent reservation; where the target has none, ext4's multiple mount protection, or an error.
+    #[default]
+    Auto,
+    /// The same, and whoever has the reservation loses it.
+    Take,
+    /// Nothing.
+    Off,
 }
 
 /// `root=LABEL=…` or `root=UUID=…`: which file system on the LUN.
@@ -344,6 +358,7 @@ impl Given<'_> {
         let lun = self.value(&LUN).map(|LunNumber(lun)| lun);
         let digest = self.value(&DIGEST).unwrap_or_default();
         let recovery = self.value(&RECOVERY).map_or(Timeouts::default().recovery, |Seconds(s)| Duration::from_secs(s));
+        let guard = self.value(&GUARD).unwrap_or_default();
         let credentials = self.credentials();
         let secret_in_environment = self
             .words
@@ -371,6 +386,7 @@ impl Given<'_> {
                 lun,
                 digest,
                 recovery,
+                guard,
                 credentials,
                 secret_in_environment,
                 volume,

@@ -13,6 +13,7 @@ fn iscsi(portals: &[&str]) -> IscsiOptions {
         lun: None,
         digest: Digest::None,
         recovery: Duration::from_secs(600),
+        guard: Guard::Auto,
         credentials: None,
         secret_in_environment: false,
         volume: None,
@@ -77,12 +78,13 @@ fn good_command_lines() {
     let more: &[(&str, IscsiOptions)] = &[
         (
             "sidus.iscsi.target=iqn.2026-01.org.example:{mac} sidus.iscsi.lun=3 sidus.iscsi.digest=crc32c \
-             sidus.iscsi.recovery=90",
+             sidus.iscsi.recovery=90 sidus.iscsi.guard=take",
             IscsiOptions {
                 target: Some("iqn.2026-01.org.example:{mac}".to_owned()),
                 lun: Some(3),
                 digest: Digest::Crc32c,
                 recovery: Duration::from_secs(90),
+                guard: Guard::Take,
                 ..iscsi(&["10.13.20.14"])
             },
         ),
@@ -137,7 +139,7 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
         (
             "sidus.unoin=aufs",
             &["sidus.unoin: no such key; accepted: sidus.iscsi.target, sidus.iscsi.lun, sidus.iscsi.digest, \
-               sidus.iscsi.recovery, sidus.iscsi.username, sidus.iscsi.password, sidus.iscsi.username_in, sidus.iscsi.password_in, \
+               sidus.iscsi.recovery, sidus.iscsi.guard, sidus.iscsi.username, sidus.iscsi.password, sidus.iscsi.username_in, sidus.iscsi.password_in, \
                sidus.union, sidus.tmpfs.size, sidus.tmpfs.inodes, \
                sidus.on_failure, sidus.timeout, sidus.debug"],
         ),
@@ -182,6 +184,10 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
                 "sidus.iscsi.digest=md5: not a value of sidus.iscsi.digest; accepted: crc32c or none",
                 "sidus.iscsi.recovery=0: not a value of sidus.iscsi.recovery; accepted: seconds from 1 to 86400",
             ],
+        ),
+        (
+            "sidus.iscsi.guard=on",
+            &["sidus.iscsi.guard=on: not a value of sidus.iscsi.guard; accepted: auto, take or off"],
         ),
         (
             "ISCSI_TARGET_NAME=iqn.x",

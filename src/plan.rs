@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::facts::{Facts, FsSupport, LunSupport};
 use crate::iscsi::negotiation::Digest;
 use crate::mountinfo::Mount;
-use crate::options::{BootOptions, IscsiOptions, Layer, TmpfsLimits, UnionChoice, VolumeName};
+use crate::options::{BootOptions, Guard, IscsiOptions, Layer, TmpfsLimits, UnionChoice, VolumeName};
 
 /// Where the NFS root goes.
 pub const RO: &str = "/ro";
@@ -119,6 +119,11 @@ pub enum Step {
     FindVolume {
         /// Its name; else the only one.
         name: Option<VolumeName>,
+    },
+    /// Keep other nodes from writing to it.
+    Guard {
+        /// Whoever has it reserved loses it.
+        take: bool,
     },
     /// Mount it.
     MountVolume {
@@ -250,13 +255,18 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     let rw = PathBuf::from(RW);
     match &upper {
         Upper::Tmpfs(limits) => steps.push(Step::MountTmpfs { at: rw, limits: *limits }),
-        Upper::Lun(iscsi) => steps.extend([
-            Step::FindTarget { options: iscsi.clone() },
-            Step::LogIn { options: iscsi.clone() },
-            Step::WaitForDisk { lun: iscsi.lun },
-            Step::FindVolume { name: iscsi.volume.clone() },
-            Step::MountVolume { at: rw, drivers: facts.lun.clone() },
-        ]),
+        Upper::Lun(iscsi) => {
+            steps.extend([
+                Step::FindTarget { options: iscsi.clone() },
+                Step::LogIn { options: iscsi.clone() },
+                Step::WaitForDisk { lun: iscsi.lun },
+                Step::FindVolume { name: iscsi.volume.clone() },
+            ]);
+            if iscsi.guard != Guard::Off {
+                steps.push(Step::Guard { take: iscsi.guard == Guard::Take });
+            }
+            steps.push(Step::MountVolume { at: rw, drivers: facts.lun.clone() });
+        }
     }
     // 3. The NFS root to /ro.
     steps.push(Step::Move { from: facts.rootmnt.clone(), to: PathBuf::from(RO) });
@@ -401,6 +411,10 @@ impl fmt::Display for Step {
             Self::WaitForDisk { lun: None } => write!(f, "wait for the session's only disk"),
             Self::FindVolume { name: Some(name) } => write!(f, "find the file system with {name} on it"),
             Self::FindVolume { name: None } => write!(f, "find the only file system on it"),
+            Self::Guard { take: false } => f.write_str("keep other nodes from writing to it"),
+            Self::Guard { take: true } => {
+                f.write_str("keep other nodes from writing to it, also one that has it reserved")
+            }
             Self::MountVolume { at, .. } => write!(f, "mount the file system on {}", at.display()),
             Self::MakeLayer { layer, like } => {
                 write!(f, "make layer {} like {}", layer.upper.display(), like.display())
@@ -492,8 +506,9 @@ mod tests {
                  4. log in\n \
                  5. wait for the session's only disk\n \
                  6. find the file system with LABEL=ISCSI on it\n \
-                 7. mount the file system on /rw\n \
-                 8. move /root to /ro\n"
+                 7. keep other nodes from writing to it\n \
+                 8. mount the file system on /rw\n \
+                 9. move /root to /ro\n"
             ),
             "{text}"
         );
@@ -509,6 +524,15 @@ mod tests {
             assert!(text.contains(step), "{step:?} is not in\n{text}");
         }
         assert!(!text.contains("hidden"), "{text}");
+        for (guard, step) in [
+            ("", "only file system on it\n 7. keep other nodes from writing to it\n 8. mount"),
+            ("take", "only file system on it\n 7. keep other nodes from writing to it, also one that has it reserved\n 8. mount"),
+            ("off", "only file system on it\n 7. mount"),
+        ] {
+            let guard = if guard.is_empty() { String::new() } else { format!(" sidus.iscsi.guard={guard}") };
+            let text = steps(&format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14{guard}"), &facts(&[]));
+            assert!(text.contains(step), "{step:?} is not in\n{text}");
+        }
     }
 
     #[test]

@@ -59,6 +59,12 @@ pub fn describe(report: &Report, usage: Option<Usage>, kept: Option<&Kept>, leas
             line("proved", &format!("{} by CHAP", lun.authenticated));
             line("session", &format!("{}, LUN {}, {}", lun.session, lun.lun, lun.disk));
             line("keeper", &kept.map_or_else(|| "none was started".to_owned(), ToString::to_string));
+            let guard = match lun.guard.as_str() {
+                "off" => "NONE: a second node that mounts the LUN destroys what is on it",
+                "mmp" => "the file system's own multiple mount protection",
+                reservation => &format!("persistent reservation {reservation}"),
+            };
+            line("guard", guard);
             line("volume", &format!("LABEL={} UUID={}", lun.label, lun.uuid));
         }
         if let Some(Usage { used, size }) = usage {

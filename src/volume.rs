@@ -66,6 +66,8 @@ pub struct FileSystem {
     pub label: String,
     /// Its UUID.
     pub uuid: Uuid,
+    /// Whether it keeps a second node from mounting it by itself: ext4's multiple mount protection.
+    pub protected: bool,
 }
 
 /// What is on a volume.
@@ -148,6 +150,7 @@ pub fn detect(first: &[u8]) -> Result<Contents, VolumeError> {
 
 fn ext4(first: &[u8]) -> Result<Option<FileSystem>, VolumeError> {
     const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
+    const INCOMPAT_MMP: u32 = 0x100;
     if !has(first, 1080, &[0x53, 0xef]) {
         return Ok(None);
     }
@@ -162,7 +165,9 @@ fn ext4(first: &[u8]) -> Result<Option<FileSystem>, VolumeError> {
     if le32(first, 1120).is_none_or(|features| features & INCOMPAT_JOURNAL_DEV != 0) {
         return Err(damaged("it is an external journal, not a file system"));
     }
-    file_system(first, Kind::Ext4, 1128, at::<16>(first, 1144)).map(Some)
+    let protected = le32(first, 1120).is_some_and(|features| features & INCOMPAT_MMP != 0);
+    let fs = file_system(first, Kind::Ext4, 1128, at::<16>(first, 1144))?;
+    Ok(Some(FileSystem { protected, ..fs }))
 }
 
 fn xfs(first: &[u8]) -> Result<Option<FileSystem>, VolumeError> {
@@ -198,7 +203,7 @@ fn file_system<const N: usize>(
         return Err(short);
     };
     let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok(FileSystem { kind, label: String::from_utf8_lossy(label).into_owned(), uuid: Uuid(uuid) })
+    Ok(FileSystem { kind, label: String::from_utf8_lossy(label).into_owned(), uuid: Uuid(uuid), protected: false })
 }
 
 /// Magic bytes of what is not for us. A volume with any of it is not blank.

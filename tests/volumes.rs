@@ -80,7 +80,7 @@ fn file_system(kind: Kind, label: &str) -> Contents {
         .collect();
     let uuid = sidus::volume::Uuid(uuid.try_into().unwrap());
     assert_eq!(uuid.to_string(), UUID);
-    Contents::FileSystem(FileSystem { kind, label: label.into(), uuid })
+    Contents::FileSystem(FileSystem { kind, label: label.into(), uuid, protected: false })
 }
 
 #[test]

@@ -67,14 +67,18 @@ fn keep(root: &Path, session: Option<u32>) -> Result<String, String> {
     if let Some(report) = kept.filter(|report| report.is_kept(root)) {
         return Err(format!("session {} has a keeper already, process {}", report.session, report.pid));
     }
-    let session = match session {
-        Some(session) => session,
-        None => {
-            let report = Report::read(root).map_err(|error| format!("/run/sidus/report.json: {error}"))?;
-            report.iscsi.ok_or("this node has no iSCSI session of rootaufs: --session names another")?.session
-        }
+    let own = match Report::read(root) {
+        Ok(report) => report.iscsi,
+        Err(_) if session.is_some() => None,
+        Err(error) => return Err(format!("/run/sidus/report.json: {error}")),
     };
-    let pid = keeper::start(&Task { session, recovery: None }).map_err(|error| error.to_string())?;
+    let session = match session.or_else(|| own.as_ref().map(|lun| lun.session)) {
+        Some(session) => session,
+        None => return Err("this node has no iSCSI session of rootaufs: --session names another".to_owned()),
+    };
+    // What the session of the boot has to keep reserved.
+    let reserved = own.filter(|lun| lun.session == session).and_then(|lun| lun.guard.parse().ok());
+    let pid = keeper::start(&Task { session, recovery: None, reserved }).map_err(|error| error.to_string())?;
     Ok(format!("session {session} has a keeper, process {pid}\n"))
 }
 

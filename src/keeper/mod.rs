@@ -30,13 +30,14 @@ use self::pace::{pause, Said};
 use self::report::{uptime_ms, KeeperReport, State};
 use self::sysfs::{Sysfs, SysfsError};
 use crate::folder::Folder;
+use crate::guard::{GuardError, Was};
 use crate::iscsi::deadline::Deadline;
 use crate::iscsi::kernel::{Heard, Kernel, KernelError};
 use crate::iscsi::name::Portal;
 use crate::iscsi::netlink::Event;
 use crate::iscsi::pdu::{Body, Pdu, DEFAULT_MAX_DATA};
 use crate::iscsi::random::random;
-use crate::iscsi::session::{log_in_again, Plan, SessionError};
+use crate::iscsi::session::{self, log_in_again, Plan, SessionError};
 use crate::iscsi::status::Retry;
 use crate::kmsg::{Level, Log};
 
@@ -74,6 +75,9 @@ pub enum KeeperError {
         /// Why not.
         source: io::Error,
     },
+    /// The LUN is another node's: the session was ended, so that nothing more is written.
+    #[error("{0}")]
+    Lost(GuardError),
     /// The session was ended by somebody: there is nothing left to keep.
     #[error("session {sid} was ended")]
     Ended {
@@ -148,7 +152,7 @@ impl Keeper {
     /// # Errors
     /// [`KeeperError`]
     pub fn new(root: &Path, task: &Task) -> Result<Self, KeeperError> {
-        let Task { session: sid, recovery } = *task;
+        let Task { session: sid, recovery, reserved } = *task;
         let folder = |name: &str| {
             let path = root.join(name);
             Folder::open(&path).map_err(|source| KeeperError::File { doing: "open", path, source })
@@ -164,7 +168,7 @@ impl Keeper {
             blocked_ms: 0,
             last_error: String::new(),
         };
-        let mut plan = sysfs.plan()?;
+        let mut plan = Plan { reserved, ..sysfs.plan()? };
         if let Some(recovery) = recovery {
             // The kernel takes none while the connection is lost: each login tells it as well.
             let _ = sysfs.set_recovery(recovery);
@@ -263,7 +267,13 @@ impl Keeper {
             }
             let attempt = Instant::now();
             fault.tries = fault.tries.saturating_add(1);
-            let Err(error) = self.log_in(&mut fault) else { break };
+            let error = match self.log_in(&mut fault) {
+                Ok(()) => break,
+                Err(AttemptError::Session { source: SessionError::Guard(why), .. }) if why.is_loss() => {
+                    return Err(self.give_up(why));
+                }
+                Err(error) => error,
+            };
             if !self.is_there()? {
                 return Err(KeeperError::Ended { sid: self.report.session });
             }
@@ -308,7 +318,13 @@ impl Keeper {
         let challenge = random(GetRandomFlags::empty()).map_err(AttemptError::Random)?.0;
         let (connection, exp_stat_sn) = (self.sysfs.connection(), self.sysfs.exp_stat_sn()?);
         match log_in_again(&mut self.kernel, &plan, challenge, connection, exp_stat_sn, Deadline::after(LOGIN)) {
-            Ok(_) => Ok(()),
+            Ok(was) => {
+                if was == Some(Was::Free) {
+                    let words = "the target had forgotten whose the LUN is: reserved again, nobody was there meanwhile";
+                    self.log.say(Level::Warning, words);
+                }
+                Ok(())
+            }
             Err(error) => {
                 if let SessionError::Moved { address, .. } = &error {
                     fault.detour = address.portal().ok();
@@ -316,6 +332,20 @@ impl Keeper {
                 Err(AttemptError::Session { portal, source: error })
             }
         }
+    }
+
+    /// Ends the session for good: another node may have written to the LUN, or may do so now.
+    fn give_up(&mut self, why: GuardError) -> KeeperError {
+        self.report.last_error = why.to_string();
+        self.enter(State::Lost);
+        let words = format!(
+            "LUN LOST: {why}; session {} ends, nothing more is written, and what was not synced is lost: reboot",
+            self.report.session
+        );
+        self.log.say(Level::Error, &words);
+        // Whatever comes of it: the connection is closed already, and nobody opens another.
+        let ended = session::end(&mut self.kernel, self.sysfs.connection());
+        ended.map_or_else(KeeperError::Kernel, |()| KeeperError::Lost(why))
     }
 
     /// Waits while iscsid runs; says whether it has logged in again.

@@ -33,6 +33,9 @@ pub enum State {
     /// The connection is lost for longer than `sidus.iscsi.recovery=`: the kernel fails what the disk is asked.
     #[serde(rename = "failed")]
     Failed,
+    /// Another node has or had the LUN: the session was ended, and the keeper with it.
+    #[serde(rename = "lost")]
+    Lost,
 }
 
 /// The keeper's report. Times are in milliseconds since the kernel started (proc_uptime(5)).
@@ -114,6 +117,9 @@ impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let KeeperReport { pid, state, recoveries, blocked_ms, last_error, .. } = &self.report;
         let since = self.since.as_secs();
+        if *state == State::Lost {
+            return write!(f, "ended {since} s ago: LUN LOST, nothing more is written: {last_error}; reboot");
+        }
         if !self.alive {
             return write!(
                 f,
@@ -121,7 +127,7 @@ impl fmt::Display for Kept {
             );
         }
         match state {
-            State::Up => write!(f, "process {pid}; session up since {since} s")?,
+            State::Up | State::Lost => write!(f, "process {pid}; session up since {since} s")?,
             State::Blocked => return write!(f, "process {pid}; DISK BLOCKED since {since} s: {last_error}"),
             State::Failed => {
                 return write!(
@@ -209,6 +215,11 @@ mod tests {
             shown(&failed, true),
             "process 77; DISK FAILED since 40 s, and what was written since then is lost: the portal is silent; reboot \
              when the target is back"
+        );
+        let lost = KeeperReport { state: State::Lost, ..report.clone() };
+        assert_eq!(
+            shown(&lost, false),
+            "ended 40 s ago: LUN LOST, nothing more is written: the portal is silent; reboot"
         );
         let blocked = KeeperReport { state: State::Blocked, ..report };
         assert_eq!(shown(&blocked, true), "process 77; DISK BLOCKED since 40 s: the portal is silent");

@@ -124,7 +124,12 @@ mod tests {
     fn fs(label: &str, last: u8) -> Contents {
         let mut uuid = [0xab; 16];
         uuid[15] = last;
-        Contents::FileSystem(FileSystem { kind: Kind::Ext4, label: label.to_owned(), uuid: Uuid(uuid) })
+        Contents::FileSystem(FileSystem {
+            kind: Kind::Ext4,
+            label: label.to_owned(),
+            uuid: Uuid(uuid),
+            protected: false,
+        })
     }
 
     const UUID: &str = "abababab-abab-abab-abab-ababababab01";

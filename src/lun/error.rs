@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::guard::GuardError;
 use crate::iscsi::credentials::CredentialsError;
 use crate::iscsi::discovery::ChooseError;
 use crate::iscsi::disks::DisksError;
@@ -178,6 +179,26 @@ pub enum LunError {
         /// What the table says.
         table: u64,
     },
+    /// Another node has it, or the target cannot say.
+    #[error("{device}: {source}")]
+    Guard {
+        /// The disk.
+        device: String,
+        /// Why.
+        source: GuardError,
+    },
+    /// Nothing would keep a second node from it.
+    #[error(
+        "{device}: nothing would keep a second node from writing to it: the target has no persistent reservations, and the \
+         file system no multiple mount protection (ext4's feature mmp)"
+    )]
+    Unguarded {
+        /// The disk.
+        device: String,
+    },
+    /// No name for a reservation.
+    #[error("the hardware address of this node's interface toward the target is not known: no reservation without it")]
+    NoKey,
     /// The file system's driver.
     #[error("this kernel has no {fs}: not in /proc/filesystems, and no module of that name")]
     NoDriver {
@@ -270,6 +291,14 @@ impl LunError {
                 "check the file system on the iSCSI server while no node uses it (fsck); the kernel's messages say more"
             }
             Self::Keeper(_) => "read the kernel's messages (dmesg), and give the node more memory if they say so",
+            Self::Guard { source: GuardError::Taken(_), .. } => {
+                "shut that node down, which gives the LUN back; where it is dead for good, boot once with \
+                 sidus.iscsi.guard=take: whatever it still writes is then refused"
+            }
+            Self::Guard { .. } | Self::Unguarded { .. } | Self::NoKey => {
+                "give the LUN a target with persistent reservations (LIO and tgt have them) or its ext4 the feature mmp; where \
+                 no second node can ever reach it, sidus.iscsi.guard=off"
+            }
             Self::GaveUp { error, .. } => error.remedy(),
             Self::Order { .. } => "tell the authors of this program",
         }

@@ -6,11 +6,13 @@
 mod contents;
 mod disk;
 mod error;
+mod guard;
 mod node;
 mod retry;
 mod target;
 mod uevent;
 
+use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use self::retry::persist;
 use self::target::Found;
 use self::uevent::Uevents;
 use crate::facts::{FsSupport, LunSupport};
+use crate::guard::{Key, Moment, Reserved};
 use crate::iscsi::credentials::CredentialsFile;
 use crate::iscsi::deadline::{within, Deadline};
 use crate::iscsi::disks::{scan, units};
@@ -74,6 +77,9 @@ pub struct LunReport {
     pub label: String,
     /// Its UUID.
     pub uuid: String,
+    /// What keeps other nodes from writing to it: a [reservation](Reserved), `mmp` (ext4's multiple mount protection), or
+    /// `off`.
+    pub guard: String,
 }
 
 /// A volume that is meant.
@@ -103,6 +109,25 @@ pub struct Lun {
     session: Option<(Kernel, Portal, Session)>,
     disk: Option<Attached>,
     volume: Option<Volume>,
+    guarded: Guarded,
+}
+
+/// What keeps other nodes from writing to the LUN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guarded {
+    Nobody,
+    FileSystem,
+    Reservation(Reserved),
+}
+
+impl fmt::Display for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str(guard::BY_NOBODY),
+            Self::FileSystem => f.write_str(guard::BY_FILE_SYSTEM),
+            Self::Reservation(reserved) => reserved.fmt(f),
+        }
+    }
 }
 
 impl Lun {
@@ -117,6 +142,7 @@ impl Lun {
             session: None,
             disk: None,
             volume: None,
+            guarded: Guarded::Nobody,
         }
     }
 
@@ -211,6 +237,33 @@ impl Lun {
         Ok(words)
     }
 
+    /// Keeps other nodes from writing to the LUN: by a reservation at the target, else by what the file system has of its
+    /// own. With `take`, whoever has it reserved loses it.
+    ///
+    /// # Errors
+    /// [`LunError`]
+    pub fn guard(&mut self, take: bool) -> Result<String, LunError> {
+        let (Some(found), Some(Attached { disk, .. })) = (&self.found, &self.disk) else {
+            return Err(LunError::Order { missing: "the disk" });
+        };
+        let device = self.root.join("dev").join(&disk.name);
+        let file = open(device.clone(), self.deadline)?.ok_or(LunError::Order { missing: "the disk" })?;
+        let key = Key::new(found.mac.ok_or(LunError::NoKey)?);
+        let moment = if take { Moment::TakeOver } else { Moment::Mount };
+        if guard::reserve(&self.root, &disk.name, file, key, moment, self.deadline)? {
+            self.guarded = Guarded::Reservation(Reserved { key, lun: disk.lun });
+            return Ok(format!("reserved for {key}"));
+        }
+        match &self.volume {
+            Some(Volume { fs, .. }) if fs.protected => {
+                self.guarded = Guarded::FileSystem;
+                Ok("by the file system's own multiple mount protection: the target has no persistent reservations"
+                    .to_owned())
+            }
+            _ => Err(LunError::Unguarded { device: format!("/dev/{}", disk.name) }),
+        }
+    }
+
     /// Mounts the volume.
     ///
     /// # Errors
@@ -236,7 +289,17 @@ impl Lun {
     /// # Errors
     /// [`LunError::LogOut`] where the kernel still has something of it.
     pub fn log_out(&mut self, log: &Log) -> Result<(), LunError> {
-        self.disk = None;
+        let attached = self.disk.take();
+        if let (Some(Attached { disk, .. }), Guarded::Reservation(_)) = (attached, self.guarded) {
+            let device = self.root.join("dev").join(&disk.name);
+            let deadline = Deadline::after(GOODBYE);
+            let released = open(device, deadline)
+                .and_then(|file| file.map_or(Ok(()), |file| guard::release(&disk.name, file, deadline)));
+            // This node finds it when it comes again: no reason to keep the session.
+            if let Err(error) = released {
+                log.say(Level::Warning, &format!("the LUN stays reserved for this node: {error}"));
+            }
+        }
         let (Some((mut kernel, portal, session)), Some(found)) = (self.session.take(), self.found.as_ref()) else {
             return Ok(());
         };
@@ -259,7 +322,11 @@ impl Lun {
     /// [`LunError::Keeper`]
     pub fn start_keeper(&mut self, recovery: Duration) -> Result<String, LunError> {
         let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
-        let task = keeper::Task { session: session.connection.sid, recovery: Some(recovery) };
+        let reserved = match self.guarded {
+            Guarded::Reservation(reserved) => Some(reserved),
+            _ => None,
+        };
+        let task = keeper::Task { session: session.connection.sid, recovery: Some(recovery), reserved };
         Ok(format!("process {}", keeper::start(&task)?))
     }
 
@@ -285,6 +352,7 @@ impl Lun {
             fs: volume.fs.kind.name().to_owned(),
             label: volume.fs.label.clone(),
             uuid: volume.fs.uuid.to_string(),
+            guard: self.guarded.to_string(),
         })
     }
 }

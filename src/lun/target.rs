@@ -41,6 +41,8 @@ pub struct Found {
     pub portals: Vec<Portal>,
     /// The name that this node logs in with.
     pub initiator: InitiatorName,
+    /// The hardware address of the interface toward it, where that is known.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// Reads the file of credentials; `None` where there is none.
@@ -81,13 +83,13 @@ pub fn find(
         let initiator = initiator(options.initiator.as_deref(), &facts)?;
         if let Some(template) = &options.target {
             let name = expand(template, &facts)?.parse()?;
-            return Ok(Found { name, portals: options.portals.clone(), initiator });
+            return Ok(Found { name, portals: options.portals.clone(), initiator, mac: facts.mac });
         }
         // A discovery has no target whose proof could be asked for: the login that follows demands it.
         let credentials = options.credentials.as_ref().or(credentials.default_credentials());
         let credentials = credentials.map(|credentials| Credentials { target: None, ..credentials.clone() });
         let target = find_at(portal, ip, &initiator, credentials.as_ref(), log, deadline)?;
-        Ok(Found { portals: addresses(&target, portal, log), name: target.name, initiator })
+        Ok(Found { portals: addresses(&target, portal, log), name: target.name, initiator, mac: facts.mac })
     })
 }
 

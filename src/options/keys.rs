@@ -50,6 +50,7 @@ pub(super) const INITIATOR: Key =
 pub(super) const LUN: Key = Key::new(&["sidus.iscsi.lun"], "a number from 0 to 16383");
 pub(super) const DIGEST: Key = Key::new(&["sidus.iscsi.digest"], "crc32c or none");
 pub(super) const RECOVERY: Key = Key::new(&["sidus.iscsi.recovery"], "seconds from 1 to 86400");
+pub(super) const GUARD: Key = Key::new(&["sidus.iscsi.guard"], "auto, take or off");
 pub(super) const USERNAME: Key = Key::new(&["sidus.iscsi.username", "ISCSI_USERNAME", "iscsi_username"], CHAP_VALUE);
 pub(super) const PASSWORD: Key = Key::secret(&["sidus.iscsi.password", "ISCSI_PASSWORD", "iscsi_password"], CHAP_VALUE);
 pub(super) const USERNAME_IN: Key =
@@ -80,6 +81,7 @@ pub const KEYS: &[Key] = &[
     LUN,
     DIGEST,
     RECOVERY,
+    GUARD,
     USERNAME,
     PASSWORD,
     USERNAME_IN,

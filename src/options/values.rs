@@ -1,6 +1,6 @@
 //! What the values of the keys may be.
 
-use super::{OnFailure, TmpfsInodes, TmpfsSize, UnionChoice};
+use super::{Guard, OnFailure, TmpfsInodes, TmpfsSize, UnionChoice};
 use crate::iscsi::name::{Iqn, Portal};
 use crate::iscsi::negotiation::Digest;
 
@@ -129,6 +129,17 @@ impl Value for Digest {
         match text {
             "crc32c" => Some(Self::Crc32c),
             "none" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
+impl Value for Guard {
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "take" => Some(Self::Take),
+            "off" => Some(Self::Off),
             _ => None,
         }
     }
