@@ -419,6 +419,19 @@ impl Node {
         qmp::execute(&self.qmp, "set_link", json!({"name": "card", "up": up})).map(drop)
     }
 
+    /// Halts the machine, as a hypervisor does that has no time for it. Its cable is out meanwhile, at the other end: what
+    /// nobody takes from the lab's network would hold up all others.
+    pub fn pause(&mut self) -> Result<()> {
+        qmp::execute(&self.qmp, "set_link", json!({"name": "net", "up": false}))?;
+        qmp::execute(&self.qmp, "stop", json!({})).map(drop)
+    }
+
+    /// Lets a machine that was halted go on.
+    pub fn resume(&mut self) -> Result<()> {
+        qmp::execute(&self.qmp, "cont", json!({}))?;
+        qmp::execute(&self.qmp, "set_link", json!({"name": "net", "up": true})).map(drop)
+    }
+
     /// Its process's end, if it has ended.
     pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
         let process = self.process.as_mut().context("the node is off")?;

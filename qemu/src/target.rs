@@ -164,6 +164,22 @@ impl Target {
         Ok(())
     }
 
+    /// Lets another initiator at the kernel's target.
+    pub fn let_in_by_lio(&self, initiator: &str) -> Result<()> {
+        let iqn = iqn(self.number);
+        self.server.run(&format!(
+            "set -e; cd /sys/kernel/config/target/iscsi/{iqn}/tpgt_1; mkdir acls/{initiator} acls/{initiator}/lun_0
+             ln -s /sys/kernel/config/target/iscsi/{iqn}/tpgt_1/lun/lun_0 acls/{initiator}/lun_0/image"
+        ))?;
+        Ok(())
+    }
+
+    /// Has the kernel's target know no persistent reservations, or know them.
+    pub fn set_reservations_by_lio(&self, on: bool) -> Result<()> {
+        let attribute = format!("/sys/kernel/config/target/core/fileio_0/lun{}/attrib/emulate_pr", self.number);
+        self.server.run(&format!("echo {} >{attribute}", u8::from(on))).map(drop)
+    }
+
     /// Ends the kernel's target: nobody listens on its port then.
     pub fn remove_from_lio(&self) -> Result<()> {
         let (iqn, number) = (iqn(self.number), self.number);
