@@ -11,6 +11,8 @@ use rustix::io::Errno;
 
 /// What a file of the kernel's may have, in bytes.
 const MAX_FILE: u64 = 4096;
+/// What a long one may have.
+const MAX_LONG: u64 = 4 << 20;
 /// How many entries of a folder are looked at: more than there may be processes.
 const MAX_ENTRIES: usize = 1 << 22;
 
@@ -35,6 +37,17 @@ impl Folder {
         let file = File::from(openat(&self.0, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
         let mut text = String::new();
         file.take(MAX_FILE).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// As [`Folder::read`], but up to 4 MiB.
+    ///
+    /// # Errors
+    /// As [`Folder::read`].
+    pub fn read_long(&self, path: &str) -> io::Result<String> {
+        let file = File::from(openat(&self.0, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+        let mut text = String::new();
+        file.take(MAX_LONG).read_to_string(&mut text)?;
         Ok(text)
     }
 

@@ -16,6 +16,7 @@ pub mod guard;
 pub mod iscsi;
 pub mod keeper;
 pub mod kmsg;
+pub mod lower;
 pub mod lun;
 pub mod modules;
 pub mod mount;

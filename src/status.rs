@@ -1,10 +1,13 @@
 //! `rootaufs status`: the report for a person, with what is true now.
 
 use std::fmt::Write;
+use std::io;
+use std::path::Path;
 
 use rustix::fs::StatVfs;
 
 use crate::keeper::report::Kept;
+use crate::lower::Changed;
 use crate::network::lease::Known;
 use crate::plan::RW;
 use crate::report::{Outcome, Report};
@@ -29,9 +32,37 @@ impl Usage {
     }
 }
 
+/// What is true now, beside what was done at boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Now {
+    /// How full the layer is.
+    pub usage: Option<Usage>,
+    /// The keeper of the iSCSI session.
+    pub kept: Option<Kept>,
+    /// The DHCP leases.
+    pub leases: Vec<Known>,
+    /// What changed in the tree on its server.
+    pub changed: Option<Changed>,
+}
+
+impl Now {
+    /// Looks at the machine whose root is `root`.
+    ///
+    /// # Errors
+    /// Those of the files below `/run/sidus`.
+    pub fn look(root: &Path) -> io::Result<Self> {
+        Ok(Self {
+            usage: Usage::of_layer(),
+            kept: Kept::look(root)?,
+            leases: Known::look(root)?,
+            changed: Changed::look(root)?,
+        })
+    }
+}
+
 /// The status as lines of text.
 #[must_use]
-pub fn describe(report: &Report, usage: Option<Usage>, kept: Option<&Kept>, leases: &[Known]) -> String {
+pub fn describe(report: &Report, now: &Now) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
@@ -52,13 +83,16 @@ pub fn describe(report: &Report, usage: Option<Usage>, kept: Option<&Kept>, leas
     if let Some(lower) = &report.lower {
         line("lower", &format!("{} ({}) on {}, read-only", lower.source, lower.fs, lower.at));
     }
+    if let Some(changed) = &now.changed {
+        line("tree", &format!("CHANGED ON THE SERVER: {}; what was replaced is stale here: reboot", changed.some()));
+    }
     if let Some(upper) = &report.upper {
         line("upper", &format!("{} ({}) on {}", upper.source, upper.fs, upper.at));
         if let Some(lun) = &report.iscsi {
             line("target", &format!("{} at {}, as {}", lun.target, lun.portal, lun.initiator));
             line("proved", &format!("{} by CHAP", lun.authenticated));
             line("session", &format!("{}, LUN {}, {}", lun.session, lun.lun, lun.disk));
-            line("keeper", &kept.map_or_else(|| "none was started".to_owned(), ToString::to_string));
+            line("keeper", &now.kept.as_ref().map_or_else(|| "none was started".to_owned(), ToString::to_string));
             let guard = match lun.guard.as_str() {
                 "off" => "NONE: a second node that mounts the LUN destroys what is on it",
                 "mmp" => "the file system's own multiple mount protection",
@@ -67,12 +101,12 @@ pub fn describe(report: &Report, usage: Option<Usage>, kept: Option<&Kept>, leas
             line("guard", guard);
             line("volume", &format!("LABEL={} UUID={}", lun.label, lun.uuid));
         }
-        if let Some(Usage { used, size }) = usage {
+        if let Some(Usage { used, size }) = now.usage {
             let percent = used.saturating_mul(100).checked_div(size).unwrap_or(0);
             line("used", &format!("{} of {} ({percent} %)", mebibytes(used), mebibytes(size)));
         }
     }
-    leases.iter().for_each(|lease| line("lease", &lease.to_string()));
+    now.leases.iter().for_each(|lease| line("lease", &lease.to_string()));
     if let Some(failure) = &report.failure {
         line("failed", &failure.what);
         line("why", &failure.why);
@@ -111,7 +145,7 @@ mod tests {
         };
         let usage = Usage { used: 3 << 20, size: 300 << 20 };
         assert_eq!(
-            describe(&report, Some(usage), None, &[]),
+            describe(&report, &Now { usage: Some(usage), ..Now::default() }),
             "root        a union; what is written here is GONE AFTER A REBOOT\n\
              union       overlay, aufs=tmpfs\n\
              lower       10.13.20.13:/srv/nfsroot/sidus (nfs) on /ro, read-only\n\
@@ -131,7 +165,7 @@ mod tests {
             left: Vec::new(),
             then: "the plain root".to_owned(),
         };
-        let text = describe(&Report { failure: Some(failure), ..Report::new("tmpfs") }, None, None, &[]);
+        let text = describe(&Report { failure: Some(failure), ..Report::new("tmpfs") }, &Now::default());
         assert!(text.starts_with("root        the plain root: the union FAILED at boot\n"), "{text}");
         assert!(text.contains("why         this kernel has no aufs\n"), "{text}");
     }

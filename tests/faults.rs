@@ -240,6 +240,26 @@ mod faults {
         target.remove_from_lio()
     }
 
+    /// The scratch tree, which other nodes may run on as well: what is replaced there is what nobody needs.
+    #[test]
+    fn the_tree_is_changed_in_place() -> Result<()> {
+        let lab = Lab::open()?;
+        let mut node = lab.node(135).nfsroot("10.13.20.13:/srv/nfsroot/scratch").cmdline("aufs=tmpfs").boot()?;
+        node.wait_until("[ -e /run/sidus/tree.json ]", Duration::from_secs(120))?;
+        let said = "CHANGED ON THE SERVER";
+        assert_eq!(node.run("yes | head -n 1")?, "y\n");
+        assert!(!node.run("rootaufs status")?.contains(said));
+        let changed = Instant::now();
+        lab.server().run("cd /srv/nfsroot/scratch/usr/bin && cp -p yes yes.new && mv yes.new yes")?;
+        node.wait_until(&format!("rootaufs status | grep -q '{said}: usr/bin; '"), Duration::from_secs(60))?;
+        println!("fault: tree changed in place: named after {:.1?}", changed.elapsed());
+        let told = node.run("dmesg | grep 'rootaufs: the tree changed'; cat /run/motd.d/sidus-tree")?;
+        assert_eq!(told.matches("under this node: usr/bin. What was replaced answers").count(), 2, "{told}");
+        let stale = node.output("yes | head -n 1", Duration::from_secs(60))?;
+        assert!(stale.text.contains("Stale file handle"), "{}", stale.text);
+        Ok(())
+    }
+
     #[test]
     fn a_keeper_is_small_and_sleeps() -> Result<()> {
         let lab = Lab::open()?;

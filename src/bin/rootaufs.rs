@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use sidus::cli::{parse, Verb, USAGE};
-use sidus::keeper::report::{KeeperReport, Kept};
+use sidus::keeper::report::KeeperReport;
 use sidus::keeper::{self, keep_here, Task};
+use sidus::lower;
 use sidus::lun::read_credentials;
-use sidus::network::lease::{self, Known};
+use sidus::network::lease;
 use sidus::preview::preview;
 use sidus::report::{Report, REPORT};
-use sidus::status::{describe, Usage};
+use sidus::status::{describe, Now};
 
 fn main() -> ExitCode {
     let root = Path::new("/");
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string(), 1),
         },
+        Verb::WatchTree => match lower::watch(root) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&format!("cannot watch the tree: {error}"), 1),
+        },
         Verb::CheckCredentials { file } => match read_credentials(&file) {
             Ok(Some(_)) => ExitCode::SUCCESS,
             Ok(None) => complain(&format!("{}: no such file", file.display()), 1),
@@ -57,8 +62,7 @@ fn status(root: &Path, json: bool) -> std::io::Result<String> {
     if json {
         return std::fs::read_to_string(root.join(REPORT));
     }
-    let (report, kept) = (Report::read(root)?, Kept::look(root)?);
-    Ok(describe(&report, Usage::of_layer(), kept.as_ref(), &Known::look(root)?))
+    Ok(describe(&Report::read(root)?, &Now::look(root)?))
 }
 
 /// Starts a keeper, where none is at work.
