@@ -14,7 +14,7 @@ rootaufs makes the root of a diskless node: the NFS root read-only, a writable l
   rootaufs status [--json]                       on a running node: what its root is made of
   rootaufs keep [--session N]                    start what logs the iSCSI session in again, where that has ended
   rootaufs lease DEVICE                          renew the DHCP lease of a network interface (run by systemd)
-  rootaufs watch-tree                            tell when the tree changes on its server (run by systemd)
+  rootaufs watch                                 tell what goes wrong on a running node (run by systemd)
   rootaufs check-credentials FILE                whether a file can be /etc/sidus/iscsi.conf
   rootaufs --version | --help
 
@@ -46,8 +46,8 @@ pub enum Verb {
         /// The network interface.
         device: String,
     },
-    /// Watch the tree.
-    WatchTree,
+    /// Watch the node.
+    Watch,
     /// Check a file of CHAP credentials.
     CheckCredentials {
         /// The file.
@@ -73,7 +73,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             Some("keep") => Verb::Keep { session: None },
             Some("status") => Verb::Status { json: false },
             Some("lease") => Verb::Lease { device: parser.value()?.string()? },
-            Some("watch-tree") => Verb::WatchTree,
+            Some("watch") => Verb::Watch,
             Some("check-credentials") => Verb::CheckCredentials { file: parser.value()?.into() },
             _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
         },
@@ -111,7 +111,7 @@ mod tests {
                 "plan --cmdline aufs=off --root=/srv/tree",
                 Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
             ),
-            ("watch-tree", Verb::WatchTree),
+            ("watch", Verb::Watch),
             ("check-credentials x", Verb::CheckCredentials { file: PathBuf::from("x") }),
             ("lease eth0", Verb::Lease { device: "eth0".to_owned() }),
             ("keep", Verb::Keep { session: None }),

@@ -30,3 +30,4 @@ pub mod report;
 pub mod scsi;
 pub mod status;
 pub mod volume;
+pub mod watch;

@@ -1,4 +1,4 @@
-//! Watches whether the tree changes on its server under a running node. overlayfs answers ESTALE for what was replaced
+//! Whether the tree changes on its server under a running node. overlayfs answers ESTALE for what was replaced
 //! there, for good: a node then fails in ways that nobody understands, unless it is said why.
 //!
 //! Nothing tells a client of NFS that a file was replaced. But what replaces one, as dpkg does, changes the folder that it
@@ -9,23 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use miniserde::{json, Deserialize, Serialize};
 use rustix::fs::{open, statx, AtFlags, Mode, OFlags, StatxFlags, CWD};
 use rustix::io::Errno;
-use rustix::mm::{mlockall, MlockAllFlags};
 
 use crate::folder::Folder;
 use crate::keeper::report::uptime_ms;
-use crate::kmsg::{Level, Log};
 use crate::plan::RO;
-use crate::report::{Outcome, Report};
 
-/// How often it looks: a change is told within a minute.
-const EVERY: Duration = Duration::from_secs(30);
 /// Folders of every Debian tree that change when a package does.
 const ALWAYS: [&str; 8] =
     ["etc", "usr/bin", "usr/sbin", "usr/lib", "usr/lib/systemd", "usr/libexec", "usr/share", "var/lib/dpkg"];
@@ -41,7 +34,7 @@ const FILE: &str = "tree.json";
 /// What is said at login, in `/run/motd.d`: pam_motd(8).
 const MOTD: &str = "sidus-tree";
 
-/// What changed, as `/run/sidus/tree.json` has it.
+/// What changed, as `/run/sidus/tree.json` has it: no names where nothing did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// When it was seen, in milliseconds since the kernel started.
@@ -78,43 +71,57 @@ impl Changed {
     }
 }
 
-/// Watches the tree of the machine whose root is `root`, for ever; returns at once where there is no union.
-///
-/// # Errors
-/// Those of the report, and of `/ro` and `/run`.
-pub fn watch(root: &Path) -> io::Result<()> {
-    if Report::read(root)?.result != Outcome::Union {
-        return Ok(());
-    }
-    // Its own file may be what is replaced.
-    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)?;
-    let tree =
-        open(root.join(RO.trim_start_matches('/')), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let (proc, run) = (Folder::open(&root.join("proc"))?, Folder::open(&root.join("run"))?);
-    let log = Log::open(root);
-    let mut known = BTreeMap::new();
-    let mut told = BTreeSet::new();
-    changed_folders(&tree, &mut known, &mapped_files(&proc));
-    tell(&run, &Changed { seen_ms: 0, names: Vec::new() })?;
-    loop {
-        sleep(EVERY);
-        let files = mapped_files(&proc);
-        let mut news: Vec<String> = changed_folders(&tree, &mut known, &files);
-        news.extend(files.into_iter().filter(|path| is_stale(root, path)));
-        news.retain(|name| told.insert(name.clone()));
-        if !news.is_empty() {
-            let seen_ms = proc.read("uptime").map_or(0, |text| uptime_ms(&text));
-            let what = Changed { seen_ms, names: news };
-            log.say(Level::Error, &words(&what));
-            let all = Changed { seen_ms, names: told.iter().cloned().collect() };
-            tell(&run, &all)?;
-            run.replace("motd.d", MOTD, &format!("WARNING: {}\n", words(&all)))?;
-        }
-    }
+/// The lower side of the union, with what was seen of it.
+#[derive(Debug)]
+pub struct Lower {
+    root: PathBuf,
+    tree: OwnedFd,
+    proc: Folder,
+    known: BTreeMap<String, Stamp>,
+    changed: Changed,
 }
 
-fn tell(run: &Folder, changed: &Changed) -> io::Result<()> {
-    run.replace("sidus", FILE, &(json::to_string(changed) + "\n"))
+impl Lower {
+    /// That of the machine whose root is `root`: from now on, what changes is seen.
+    ///
+    /// # Errors
+    /// Those of `/ro` and `/proc`.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tree = open(root.join(RO.trim_start_matches('/')), flags, Mode::empty())?;
+        let proc = Folder::open(&root.join("proc"))?;
+        let mut known = BTreeMap::new();
+        changed_folders(&tree, &mut known, &mapped_files(&proc));
+        Ok(Self { root: root.to_owned(), tree, proc, known, changed: Changed { seen_ms: 0, names: Vec::new() } })
+    }
+
+    /// Looks again; says what a person has to know, where something has changed that was not told yet.
+    pub fn look(&mut self) -> Option<String> {
+        let files = mapped_files(&self.proc);
+        let mut news = changed_folders(&self.tree, &mut self.known, &files);
+        news.extend(files.into_iter().filter(|path| is_stale(&self.root, path)));
+        news.retain(|name| !self.changed.names.contains(name));
+        if news.is_empty() {
+            return None;
+        }
+        let seen_ms = self.proc.read("uptime").map_or(0, |text| uptime_ms(&text));
+        let news = Changed { seen_ms, names: news };
+        self.changed.seen_ms = seen_ms;
+        self.changed.names.extend_from_slice(&news.names);
+        Some(words(&news))
+    }
+
+    /// Writes what has changed for `rootaufs status`, and for who logs in. `run` is `/run`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&self, run: &Folder) -> io::Result<()> {
+        run.replace("sidus", FILE, &(json::to_string(&self.changed) + "\n"))?;
+        if self.changed.names.is_empty() {
+            return Ok(());
+        }
+        run.replace("motd.d", MOTD, &format!("WARNING: {}\n", words(&self.changed)))
+    }
 }
 
 /// What a person has to know.

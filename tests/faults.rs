@@ -226,6 +226,9 @@ mod faults {
         // A node without a keeper says so, and how to get another.
         victim.node.run("kill -9 $(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' /run/sidus/keeper.json)")?;
         victim.node.wait_until("rootaufs status | grep -q 'keeper *GONE .*\"rootaufs keep\" starts another'", BACK)?;
+        let loudly =
+            "rootaufs: the keeper of the iSCSI session, process .*, is GONE: .*\"rootaufs keep\" starts another";
+        victim.node.wait_until(&format!("dmesg --level err | grep -q '{loudly}'"), Duration::from_secs(90))?;
         victim.node.run("rootaufs keep")?;
         victim.recoveries = 0;
         victim.survive(

@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use sidus::cli::{parse, Verb, USAGE};
 use sidus::keeper::report::KeeperReport;
 use sidus::keeper::{self, keep_here, Task};
-use sidus::lower;
 use sidus::lun::read_credentials;
 use sidus::network::lease;
 use sidus::preview::preview;
 use sidus::report::{Report, REPORT};
 use sidus::status::{describe, Now};
+use sidus::watch::watch;
 
 fn main() -> ExitCode {
     let root = Path::new("/");
@@ -44,9 +44,9 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string(), 1),
         },
-        Verb::WatchTree => match lower::watch(root) {
+        Verb::Watch => match watch(root) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&format!("cannot watch the tree: {error}"), 1),
+            Err(error) => complain(&format!("cannot watch this node: {error}"), 1),
         },
         Verb::CheckCredentials { file } => match read_credentials(&file) {
             Ok(Some(_)) => ExitCode::SUCCESS,
