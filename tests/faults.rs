@@ -2,107 +2,18 @@
 //! Nothing that was synced may be lost, and no error may reach the writer.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
 
+mod victim;
+
 /// Their names begin with this module's.
 mod faults {
-    use std::time::{Duration, Instant};
+    use std::time::{Duration, Instant, SystemTime};
 
+    use sidus_lab::faults::note;
     use sidus_lab::records;
     use sidus_lab::target::{initiator, Target};
-    use sidus_lab::{Lab, Node, Result};
+    use sidus_lab::{Lab, Result};
 
-    /// How long a disk may stay blocked after the fault is over: 3 s are the aim, and the rest is for a host with much
-    /// else to do. The figure itself is printed.
-    const BACK: Duration = Duration::from_secs(20);
-
-    /// Where the node writes.
-    const RECORDS: &str = "/var/records";
-
-    /// A node whose writer runs.
-    struct Victim {
-        node: Node,
-        target: Target,
-        /// How often the session was logged in again.
-        recoveries: u64,
-    }
-
-    impl Victim {
-        /// Boots from a target that is served at `port`.
-        fn boot(lab: &Lab, target: Target, number: u8, port: u16) -> Result<Self> {
-            let line = format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:{port} root=LABEL=ISCSI panic=30");
-            let mut node = lab.node(number).cmdline(&line).boot()?;
-            node.wait_shell()?;
-            node.run(&format!("nohup lab-writer {RECORDS} >/dev/null 2>&1 &"))?;
-            let mut victim = Self { node, target, recoveries: 0 };
-            victim.write_on(3)?;
-            Ok(victim)
-        }
-
-        /// How many records are synced, and what the slowest took since the last fault began.
-        fn progress(&mut self) -> Result<(usize, Duration)> {
-            let text = self.node.run("cat /run/lab-writer 2>/dev/null || echo 0 0")?;
-            let (synced, slowest) = records::progress(&text)?;
-            Ok((synced, Duration::from_millis(slowest)))
-        }
-
-        /// Waits until this many more records are synced.
-        fn write_on(&mut self, more: usize) -> Result<Duration> {
-            let (before, _) = self.progress()?;
-            let wanted = before + more;
-            self.node
-                .wait_until(&format!("[ $(cut -d ' ' -f 1 /run/lab-writer) -ge {wanted} ]"), Duration::from_secs(90))?;
-            Ok(self.progress()?.1)
-        }
-
-        /// A fault, from `begin` to `end`, that the session must survive: says how long the writer was held up.
-        fn survive(
-            &mut self,
-            what: &str,
-            lasts: Duration,
-            begin: impl FnOnce(&mut Node, &Target) -> Result<()>,
-            end: impl FnOnce(&mut Node, &Target) -> Result<()>,
-        ) -> Result<()> {
-            self.node.run("touch /run/lab-writer.reset; while [ -e /run/lab-writer.reset ]; do sleep 0.1; done")?;
-            let started = Instant::now();
-            begin(&mut self.node, &self.target)?;
-            std::thread::sleep(lasts);
-            end(&mut self.node, &self.target)?;
-            let lasted = started.elapsed();
-            let blocked = self.write_on(5)?;
-            println!("fault: {what}: {lasted:.1?} from begin to end, writer held up for {blocked:.1?}");
-            assert!(blocked < lasted + BACK, "{what}: {blocked:?} of {lasted:?}");
-            self.check_unharmed()
-        }
-
-        fn check_unharmed(&mut self) -> Result<()> {
-            let trouble = self.node.run(
-                "cat /run/lab-writer.failed 2>/dev/null; dmesg | grep -e 'I/O error' -e 'Remounting filesystem' \
-                 -e 'EXT4-fs error' -e 'Aborting journal' || true",
-            )?;
-            assert_eq!(trouble, "");
-            Ok(())
-        }
-
-        /// The keeper says that it logged in again, `times` more.
-        fn has_recovered(&mut self, times: u64) -> Result<()> {
-            self.recoveries += times;
-            let wanted = format!("\"state\":\"up\".*\"recoveries\":{},", self.recoveries);
-            self.node.wait_until(&format!("grep -q '{wanted}' /run/sidus/keeper.json"), Duration::from_secs(60))?;
-            let status = self.node.run("rootaufs status")?;
-            assert!(status.contains(&format!("logged in again {} times", self.recoveries)), "{status}");
-            Ok(())
-        }
-
-        /// Powers the node off, and looks on the server's image what became of the records.
-        fn finish(mut self) -> Result<()> {
-            self.check_unharmed()?;
-            let (synced, _) = self.progress()?;
-            self.node.power_off()?;
-            let whole = records::check(&self.target.file_on_image(RECORDS)?, synced)?;
-            println!("fault: {whole} records on the disk, {synced} known to be synced");
-            self.target.run_on_image("e2fsck -fn $image")?;
-            Ok(())
-        }
-    }
+    use crate::victim::{Victim, BACK, RECORDS};
 
     /// How long a fault lasts, in seconds: all of them where the faults are asked for by name, else one.
     fn durations() -> &'static [u64] {
@@ -229,6 +140,7 @@ mod faults {
         let loudly =
             "rootaufs: the keeper of the iSCSI session, process .*, is GONE: .*\"rootaufs keep\" starts another";
         victim.node.wait_until(&format!("dmesg --level err | grep -q '{loudly}'"), Duration::from_secs(90))?;
+        note("keeper killed", "said within 90 s, with the remedy", "said")?;
         victim.node.run("rootaufs keep")?;
         victim.recoveries = 0;
         victim.survive(
@@ -255,12 +167,93 @@ mod faults {
         let changed = Instant::now();
         lab.server().run("cd /srv/nfsroot/scratch/usr/bin && cp -p yes yes.new && mv yes.new yes")?;
         node.wait_until(&format!("rootaufs status | grep -q '{said}: usr/bin; '"), Duration::from_secs(60))?;
-        println!("fault: tree changed in place: named after {:.1?}", changed.elapsed());
+        let after = changed.elapsed().as_secs();
+        note("tree changed in place on the server", "named within 60 s, with the remedy", &format!("after {after} s"))?;
         let told = node.run("dmesg | grep 'rootaufs: the tree changed'; cat /run/motd.d/sidus-tree")?;
         assert_eq!(told.matches("under this node: usr/bin. What was replaced answers").count(), 2, "{told}");
         let stale = node.output("yes | head -n 1", Duration::from_secs(60))?;
         assert!(stale.text.contains("Stale file handle"), "{}", stale.text);
         Ok(())
+    }
+
+    #[test]
+    fn the_node_loses_power_again_and_again() -> Result<()> {
+        let lab = Lab::open()?;
+        let target = Target::new(&lab, 136).by_lio(3336)?;
+        let mut victim = Victim::boot(&lab, target, 136, 3336)?;
+        let times = if durations().len() > 1 { 20 } else { 3 };
+        let (mut file, mut records) = (RECORDS.to_owned(), 0);
+        for time in 1..=times {
+            let moment = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_millis();
+            std::thread::sleep(Duration::from_millis(3 * u64::from(moment)));
+            let (synced, _) = victim.progress()?;
+            victim.node.power_cut()?;
+            victim.node.power_on()?;
+            victim.node.wait_shell()?;
+            records += records::check(&victim.node.run(&format!("cat {file}; rm {file}"))?, synced)?;
+            file = format!("{RECORDS}.{time}");
+            victim.write_to(&file)?;
+        }
+        let found = format!("{records} records, nothing synced is missing");
+        note(&format!("node loses power, {times} times"), "nothing synced is lost", &found)?;
+        let target = victim.target.clone();
+        victim.node.power_off()?;
+        target.run_on_image("e2fsck -fn $image")?;
+        target.remove_from_lio()
+    }
+
+    /// The image is a sparse file: its store may have less than it promises.
+    #[test]
+    fn the_targets_store_is_full() -> Result<()> {
+        let lab = Lab::open()?;
+        let target = Target::new(&lab, 137);
+        target.make_image()?;
+        target.run_on_image(
+            "set -e; mkdir -p /srv/small; mount -t tmpfs -o size=80m small /srv/small
+             cp --sparse=always $image /srv/small; ln -sf /srv/small/$(basename $image) $image",
+        )?;
+        target.serve_by_lio(3337, &initiator(137))?;
+        let mut victim = Victim::boot(&lab, target, 137, 3337)?;
+        let fill = "dd if=/dev/urandom of=/var/fill bs=1M count=200 conv=fsync";
+        let full = victim.node.output(fill, Duration::from_secs(180))?;
+        assert_ne!(full.status, 0, "{}", full.text);
+        let (synced, _) = victim.progress()?;
+        victim.node.power_cut()?;
+        victim.target.run_on_image("mount -o remount,size=600m /srv/small")?;
+        victim.node.power_on()?;
+        victim.node.wait_shell()?;
+        let whole = records::check(&victim.node.run(&format!("cat {RECORDS}"))?, synced)?;
+        let found = format!("an error, {whole} records on the disk, {synced} known to be synced");
+        note("target's store full", "an error for who writes; nothing synced is lost", &found)?;
+        let target = victim.target.clone();
+        victim.node.power_off()?;
+        target.remove_from_lio()?;
+        target.run_on_image("umount -l /srv/small; rm $image").map(drop)
+    }
+
+    #[test]
+    fn the_lun_is_resized() -> Result<()> {
+        let lab = Lab::open()?;
+        let target = Target::new(&lab, 138).by_lio(3338)?;
+        let mut victim = Victim::boot(&lab, target, 138, 3338)?;
+        // LIO takes a file's size once: the target goes for a moment.
+        victim.survive(
+            "LUN resized, from 400 to 800 MiB",
+            Duration::ZERO,
+            |_, target| {
+                target.remove_from_lio()?;
+                target.run_on_image("truncate -s 800M $image").map(drop)
+            },
+            |_, target| target.serve_by_lio(3338, &initiator(138)),
+        )?;
+        victim.has_recovered(1)?;
+        victim.node.run("echo 1 >/sys/block/sda/device/rescan && resize2fs /dev/sda")?;
+        let size: u64 = victim.node.run("stat -f -c '%b * %S / 1048576' /rw | xargs expr")?.trim().parse()?;
+        assert!(size > 600, "{size} MiB");
+        victim.write_on(3)?;
+        let target = victim.target.clone();
+        victim.finish()?;
+        target.remove_from_lio()
     }
 
     #[test]
@@ -276,8 +269,12 @@ mod faults {
         assert_eq!(before, victim.node.run(&wakeups)?, "the keeper woke up within a minute");
         let resident: u64 =
             victim.node.run(&format!("{pid}; awk '/^VmRSS/ {{print $2}}' /proc/$pid/status"))?.trim().parse()?;
-        println!("fault: the keeper has {resident} KiB resident");
         assert!(resident <= 1024, "the keeper has {resident} KiB resident");
+        note(
+            "none, for a minute",
+            "the keeper has at most 1024 KiB and does not wake up",
+            &format!("{resident} KiB, no context switch"),
+        )?;
         let target = victim.target.clone();
         victim.finish()?;
         target.remove_from_lio()

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
@@ -12,7 +11,7 @@ use crate::paths::Paths;
 use crate::server::Server;
 use crate::target::Target;
 use crate::tree::{self, Tree};
-use crate::{image, programs, step};
+use crate::{image, programs, readme, step};
 
 /// What is compared.
 #[derive(Debug)]
@@ -112,7 +111,7 @@ pub fn run(paths: &Paths, mirror: Option<&str>, rounds: usize, readme: bool) -> 
     let text = format!("{}{sizes}\n{}", figures(&boots)?, targets(&boots, &sizes)?);
     println!("\n{text}");
     if readme {
-        write_readme(&paths.project().join("README.md"), &text)?;
+        readme::fill(paths, &README_MARKS, &text)?;
     }
     Ok(())
 }
@@ -235,8 +234,8 @@ fn figures(all: &[Vec<Vec<Boot>>]) -> Result<String> {
     writeln!(
         text,
         "{}, {}. {rounds} boots each, in turn; median (least to most), and rootaufs' median as a ratio to the other's.\n",
-        today()?,
-        machine()
+        readme::today()?,
+        readme::machine()
     )?;
     for (contest, boots) in CONTESTS.iter().zip(all) {
         write!(text, "| {} |", contest.title)?;
@@ -352,27 +351,6 @@ fn targets(all: &[Vec<Vec<Boot>>], sizes: &Sizes) -> Result<String> {
     row("the larger program, bytes", MOST_PROGRAM, bytes(sizes.program)?, 0)?;
     row("what the initrd gains by it, bytes", MOST_ADDED, bytes(sizes.added)?, 0)?;
     Ok(text)
-}
-
-fn today() -> Result<String> {
-    let output = Command::new("date").arg("+%F").output().context("cannot run date")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn machine() -> String {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| cpuinfo.lines().find_map(|line| line.strip_prefix(name)?.split_once(": ").map(|(_, v)| v));
-    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    format!("{} with {cores} cores, QEMU without KVM", field("model name").unwrap_or("an unknown processor"))
-}
-
-fn write_readme(path: &Path, text: &str) -> Result<()> {
-    let readme = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let [begin, end] = README_MARKS;
-    let place = readme.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
-    let (before, after) = place.with_context(|| format!("{} has no {begin:?} and {end:?}", path.display()))?;
-    std::fs::write(path, format!("{before}{begin}{text}{end}{after}"))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

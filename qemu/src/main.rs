@@ -21,7 +21,9 @@ const HELP: &str = "\
      --kernel cloud|generic    --suite bookworm|trixie    --pxe    --uefi    --memory MIB    --limit SECONDS
      --interactive      hands the console over
   demo [--interactive]  all of it from nothing, shown step by step
-  test [NAME…]          all tests, or those whose names contain NAME
+  test [NAME…] [--readme]
+                        all tests, or those whose names contain NAME; of faults, each for as long as may be;
+                        --readme: what the faults came to, into the README
   bench [--rounds N] [--readme]
                         rootaufs against a shell script and overlayroot, N boots of each (5); --readme: into the README
   help
@@ -63,7 +65,7 @@ fn run() -> Result<ExitCode> {
         "demo" => demo::run(&paths, mirror, options.interactive)?,
         "bench" => bench::run(&paths, mirror, options.rounds, options.readme)?,
         "test" => {
-            let count = test::run(&paths, mirror, &options.words)?;
+            let count = test::run(&paths, mirror, &options.words, options.readme)?;
             println!("\n{} passed, {} failed", count.passed, count.failed);
             return Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }

@@ -111,6 +111,12 @@ impl Server {
         self.forget()
     }
 
+    /// Resets the machine, as its button does, and waits for its services: what was not synced is gone.
+    pub fn reset(&self) -> Result<()> {
+        qmp::execute(&self.paths.socket("server.qmp"), "system_reset", json!({}))?;
+        self.wait_for_services(Instant::now()).map_err(|error| error.context(self.console().tail()))
+    }
+
     /// What runs, if it does: the process that was recorded, not another one with its number.
     pub(crate) fn running(&self) -> Result<Option<Record>> {
         let path = self.record_path();

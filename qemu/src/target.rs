@@ -151,7 +151,7 @@ impl Target {
         self.server.run(&format!(
             "set -e; modprobe -a target_core_mod target_core_file iscsi_target_mod
              cd /sys/kernel/config/target; mkdir -p iscsi core/fileio_0/lun{number}
-             echo fd_dev_name={image},fd_dev_size=$(stat -c %s {image}) >core/fileio_0/lun{number}/control
+             echo fd_dev_name={image},fd_dev_size=$(stat -L -c %s {image}) >core/fileio_0/lun{number}/control
              echo 1 >core/fileio_0/lun{number}/enable
              mkdir -p iscsi/{iqn}/tpgt_1; cd iscsi/{iqn}/tpgt_1
              mkdir lun/lun_0; ln -s /sys/kernel/config/target/core/fileio_0/lun{number} lun/lun_0/image

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::image;
 use crate::paths::Paths;
 use crate::server::Server;
+use crate::{faults, image, readme};
 
 /// Tests that boot machines run this many at a time: the machines share two cores with the server.
 const AT_ONCE: &str = "--test-threads=2";
@@ -32,9 +32,11 @@ impl Count {
     }
 }
 
-/// Runs the tests whose names contain one of `names`; without names, all, and format, lints and shell files before.
-pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String]) -> Result<Count> {
+/// Runs the tests whose names contain one of `names`; without names, all, and format, lints and shell files before. Where
+/// all pass, what the scenarios of faults found goes into the README, if `readme` asks for that.
+pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) -> Result<Count> {
     let mut count = Count::default();
+    faults::forget(paths)?;
     if names.is_empty() {
         count.add(checks(paths)?);
     }
@@ -48,12 +50,17 @@ pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String]) -> Result<Coun
             let boot = with_lab("whole boots", "*boot", AT_ONCE);
             let initramfs = with_lab("update-initramfs", "initramfs", AT_ONCE);
             let faults = with_lab("faults", "faults", AT_ONCE);
+            let server_faults = with_lab("faults of the server", "server_faults", "--test-threads=1");
             let timed = with_lab("whole boots against the clock", "timed", "--test-threads=1");
             server.stop()?;
             count.add(boot?);
             count.add(initramfs?);
             count.add(faults?);
+            count.add(server_faults?);
             count.add(timed?);
+            if readme && count.failed == 0 {
+                readme::fill(paths, &faults::README_MARKS, &faults::table(paths)?)?;
+            }
         }
         Err(error) => {
             println!("FAILED: the lab: {error:#}");
