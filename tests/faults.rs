@@ -171,7 +171,7 @@ mod faults {
         note("tree changed in place on the server", "named within 60 s, with the remedy", &format!("after {after} s"))?;
         let told = node.run("dmesg | grep 'rootaufs: the tree changed'; cat /run/motd.d/sidus-tree")?;
         assert_eq!(told.matches("under this node: usr/bin. What was replaced answers").count(), 2, "{told}");
-        let stale = node.output("yes | head -n 1", Duration::from_secs(60))?;
+        let stale = node.output("/usr/bin/yes | head -n 1", Duration::from_secs(60))?;
         assert!(stale.text.contains("Stale file handle"), "{}", stale.text);
         Ok(())
     }
