@@ -109,7 +109,7 @@ pub enum GuardError {
     #[error("{0}: the target sent {1} bytes that are no answer to it")]
     Answer(&'static str, usize),
     /// The command was not delivered to the disk.
-    #[error("SG_IO: {0}")]
+    #[error("the disk cannot be asked: {0}")]
     Disk(#[from] io::Error),
     /// The command was not delivered to the target.
     #[error(transparent)]

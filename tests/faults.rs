@@ -123,7 +123,10 @@ mod faults {
             |_, target| target.remove_from_lio(),
             |_, target| target.serve_by_lio(3333, &initiator(133)),
         )?;
-        assert!(victim.node.run("dmesg")?.contains("rootaufs: iscsid runs: it is left to it to log in again"));
+        let said = victim.node.run("dmesg")?;
+        assert!(said.contains("rootaufs: iscsid runs: it is left to it to log in again"), "{said}");
+        // iscsid knows of no reservation, and a target that was removed has forgotten it.
+        assert!(said.contains("rootaufs: the target had forgotten whose the LUN is: reserved again"), "{said}");
         victim.has_recovered(1)?;
         // iscsid goes, and the keeper has the session for itself again.
         victim.node.run("systemctl stop iscsid.service iscsid.socket 2>/dev/null; systemctl stop iscsid.service")?;

@@ -281,20 +281,14 @@ fn bring_up(
     deadline: Deadline,
 ) -> Result<(Negotiated, Option<Was>), SessionError> {
     bind(kernel, connection, stream, deadline)?;
-    let config = Config {
-        credentials: plan.credentials.clone(),
-        algorithms: plan.algorithms.clone(),
-        offer: plan.offer,
-        exp_stat_sn,
-        ..Config::new(plan.initiator.clone(), Purpose::Normal(plan.target.clone()), isid(connection.sid), challenge)
-    };
-    let (mut negotiated, next) = carry_login(kernel, Login::new(config.clone()), connection, deadline)?;
+    let (mut negotiated, next) =
+        carry_login(kernel, Login::new(config(plan, connection, challenge, exp_stat_sn)), connection, deadline)?;
     let mut was = None;
     if let Some(reserved) = &plan.reserved {
         // It has told the number that the kernel goes on with.
         kernel.call(&Request::Stop { connection, how: Stop::Recover }, deadline)?;
         let (challenge, _) = random(GetRandomFlags::empty()).map_err(TcpError::Io)?;
-        let config = Config { challenge, exp_stat_sn: 0, ..config };
+        let config = config(plan, connection, challenge, 0);
         let (stream, agreed, found) = errand::run(plan.portal, config, next, reserved, deadline)?;
         bind(kernel, connection, stream, deadline)?;
         (negotiated, was) = (agreed, Some(found));
@@ -318,6 +312,17 @@ fn bring_up(
     }
     kernel.call(&Request::Start(connection), deadline).map_err(refused)?;
     Ok((negotiated, was))
+}
+
+/// A login for this session. `exp_stat_sn` is 0 on a connection of its own.
+fn config(plan: &Plan, connection: Connection, challenge: OwnChallenge, exp_stat_sn: u32) -> Config {
+    Config {
+        credentials: plan.credentials.clone(),
+        algorithms: plan.algorithms.clone(),
+        offer: plan.offer,
+        exp_stat_sn,
+        ..Config::new(plan.initiator.clone(), Purpose::Normal(plan.target.clone()), isid(connection.sid), challenge)
+    }
 }
 
 fn bind(

@@ -4,6 +4,7 @@
 //! It protects the root that it must not need: once it runs it opens nothing but the kernel's own files and `/run`, by
 //! folders that it opened before the switch, and all of its memory is locked.
 
+mod guard;
 mod pace;
 pub mod report;
 mod start;
@@ -11,6 +12,7 @@ mod sysfs;
 mod task;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -30,14 +32,15 @@ use self::pace::{pause, Said};
 use self::report::{uptime_ms, KeeperReport, State};
 use self::sysfs::{Sysfs, SysfsError};
 use crate::folder::Folder;
-use crate::guard::{GuardError, Was};
+use crate::guard::GuardError;
 use crate::iscsi::deadline::Deadline;
+use crate::iscsi::disks::DisksError;
 use crate::iscsi::kernel::{Heard, Kernel, KernelError};
 use crate::iscsi::name::Portal;
 use crate::iscsi::netlink::Event;
-use crate::iscsi::pdu::{Body, Pdu, DEFAULT_MAX_DATA};
+use crate::iscsi::pdu::{Body, Pdu, Stage, DEFAULT_MAX_DATA};
 use crate::iscsi::random::random;
-use crate::iscsi::session::{self, log_in_again, Plan, SessionError};
+use crate::iscsi::session::{log_in_again, Plan, SessionError};
 use crate::iscsi::status::Retry;
 use crate::kmsg::{Level, Log};
 
@@ -64,6 +67,9 @@ pub enum KeeperError {
     /// The session's own facts.
     #[error(transparent)]
     Sysfs(#[from] SysfsError),
+    /// The session's disks.
+    #[error(transparent)]
+    Disks(#[from] DisksError),
     /// The kernel's iSCSI.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -98,6 +104,8 @@ pub struct Keeper {
     log: Log,
     plan: Plan,
     report: KeeperReport,
+    /// The disk, where it is reserved.
+    disk: Option<File>,
 }
 
 /// A fault that is not over.
@@ -174,7 +182,8 @@ impl Keeper {
             let _ = sysfs.set_recovery(recovery);
             plan.timeouts.recovery = recovery;
         }
-        Ok(Self { kernel: Kernel::open(root)?, sysfs, proc, run, log: Log::open(root), plan, report })
+        let disk = reserved.map(|reserved| guard::open_disk(root, sid, reserved.lun)).transpose()?;
+        Ok(Self { kernel: Kernel::open(root)?, sysfs, proc, run, log: Log::open(root), plan, report, disk })
     }
 
     /// Makes this process one that survives what happens to its root, and says that it is at work.
@@ -228,6 +237,9 @@ impl Keeper {
                     }
                     // An answer that the keeper did not ask for: iscsid has the session now, and may leave it again.
                     iscsid = self.iscsid();
+                    if iscsid.is_some() && ends_login(&bytes) {
+                        self.hold_by_disk()?;
+                    }
                 }
                 Heard::Event(_) => {}
                 Heard::Other => {
@@ -261,6 +273,7 @@ impl Keeper {
         loop {
             if self.iscsid().is_some() {
                 if self.leave_it_to_iscsid()? {
+                    self.hold_by_disk()?;
                     break;
                 }
                 continue;
@@ -319,10 +332,7 @@ impl Keeper {
         let (connection, exp_stat_sn) = (self.sysfs.connection(), self.sysfs.exp_stat_sn()?);
         match log_in_again(&mut self.kernel, &plan, challenge, connection, exp_stat_sn, Deadline::after(LOGIN)) {
             Ok(was) => {
-                if was == Some(Was::Free) {
-                    let words = "the target had forgotten whose the LUN is: reserved again, nobody was there meanwhile";
-                    self.log.say(Level::Warning, words);
-                }
+                was.into_iter().for_each(|was| self.tell_whose_it_was(was));
                 Ok(())
             }
             Err(error) => {
@@ -332,20 +342,6 @@ impl Keeper {
                 Err(AttemptError::Session { portal, source: error })
             }
         }
-    }
-
-    /// Ends the session for good: another node may have written to the LUN, or may do so now.
-    fn give_up(&mut self, why: GuardError) -> KeeperError {
-        self.report.last_error = why.to_string();
-        self.enter(State::Lost);
-        let words = format!(
-            "LUN LOST: {why}; session {} ends, nothing more is written, and what was not synced is lost: reboot",
-            self.report.session
-        );
-        self.log.say(Level::Error, &words);
-        // Whatever comes of it: the connection is closed already, and nobody opens another.
-        let ended = session::end(&mut self.kernel, self.sysfs.connection());
-        ended.map_or_else(KeeperError::Kernel, |()| KeeperError::Lost(why))
     }
 
     /// Waits while iscsid runs; says whether it has logged in again.
@@ -420,6 +416,12 @@ enum AttemptError {
 /// Whether a PDU is the target's wish for a new login (RFC 7143 11.9.1: code 1).
 fn wants_new_login(bytes: &[u8]) -> bool {
     matches!(Pdu::from_bytes(bytes, DEFAULT_MAX_DATA), Ok(Pdu { body: Body::Async { event: 1, .. }, .. }))
+}
+
+/// Whether a PDU is the answer that ends a login: the session goes on.
+fn ends_login(bytes: &[u8]) -> bool {
+    let body = Pdu::from_bytes(bytes, DEFAULT_MAX_DATA).map(|pdu| pdu.body);
+    matches!(body, Ok(Body::LoginResponse { flags, status_class: 0, .. }) if flags.transit && flags.next == Stage::FullFeature)
 }
 
 /// A duration as a person reads it.

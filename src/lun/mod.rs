@@ -22,9 +22,11 @@ use miniserde::{Deserialize, Serialize};
 use rustix::io::Errno;
 
 pub use self::error::LunError;
+pub use self::guard::give_back;
 pub use self::target::{read_credentials, CREDENTIALS};
 
 use self::disk::Disk;
+use self::guard::Wish;
 use self::retry::persist;
 use self::target::Found;
 use self::uevent::Uevents;
@@ -123,8 +125,8 @@ enum Guarded {
 impl fmt::Display for Guarded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nobody => f.write_str(guard::BY_NOBODY),
-            Self::FileSystem => f.write_str(guard::BY_FILE_SYSTEM),
+            Self::Nobody => f.write_str("off"),
+            Self::FileSystem => f.write_str("mmp"),
             Self::Reservation(reserved) => reserved.fmt(f),
         }
     }
@@ -246,11 +248,9 @@ impl Lun {
         let (Some(found), Some(Attached { disk, .. })) = (&self.found, &self.disk) else {
             return Err(LunError::Order { missing: "the disk" });
         };
-        let device = self.root.join("dev").join(&disk.name);
-        let file = open(device.clone(), self.deadline)?.ok_or(LunError::Order { missing: "the disk" })?;
         let key = Key::new(found.mac.ok_or(LunError::NoKey)?);
         let moment = if take { Moment::TakeOver } else { Moment::Mount };
-        if guard::reserve(&self.root, &disk.name, file, key, moment, self.deadline)? {
+        if guard::reserve(&self.root, &disk.name, Wish::Hold(key, moment), self.deadline)? {
             self.guarded = Guarded::Reservation(Reserved { key, lun: disk.lun });
             return Ok(format!("reserved for {key}"));
         }
@@ -289,14 +289,9 @@ impl Lun {
     /// # Errors
     /// [`LunError::LogOut`] where the kernel still has something of it.
     pub fn log_out(&mut self, log: &Log) -> Result<(), LunError> {
-        let attached = self.disk.take();
-        if let (Some(Attached { disk, .. }), Guarded::Reservation(_)) = (attached, self.guarded) {
-            let device = self.root.join("dev").join(&disk.name);
-            let deadline = Deadline::after(GOODBYE);
-            let released = open(device, deadline)
-                .and_then(|file| file.map_or(Ok(()), |file| guard::release(&disk.name, file, deadline)));
+        if let (Some(Attached { disk, .. }), Guarded::Reservation(_)) = (self.disk.take(), self.guarded) {
             // This node finds it when it comes again: no reason to keep the session.
-            if let Err(error) = released {
+            if let Err(error) = guard::reserve(&self.root, &disk.name, Wish::Release, Deadline::after(GOODBYE)) {
                 log.say(Level::Warning, &format!("the LUN stays reserved for this node: {error}"));
             }
         }
