@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::mm::{mlockall, MlockAllFlags};
 
 use crate::folder::Folder;
-use crate::keeper::report::KeeperReport;
+use crate::keeper::report::{KeeperReport, State};
 use crate::kmsg::{Level, Log};
 use crate::lower::Lower;
 use crate::report::{Outcome, Report};
@@ -38,7 +38,10 @@ pub fn watch(root: &Path) -> io::Result<()> {
             log.say(Level::Error, &words);
             lower.write(&run)?;
         }
-        let gone = KeeperReport::read(root)?.filter(|report| !report.is_kept(root)).map(|report| report.pid);
+        // One that ended because the LUN is another node's has said so, and no other could do better.
+        let gone = KeeperReport::read(root)?
+            .filter(|report| report.state != State::Lost && !report.is_kept(root))
+            .map(|report| report.pid);
         if let Some(pid) = gone.filter(|_| gone != without_keeper) {
             let words = format!(
                 "the keeper of the iSCSI session, process {pid}, is GONE: when the connection breaks, nobody logs in again, \
