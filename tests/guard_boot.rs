@@ -31,8 +31,8 @@ fn reserved_by(owner: u8) -> String {
 }
 
 /// Boots a node that writes record after record to its LUN.
-fn boot_writer(lab: &Lab, number: u8, port: u16) -> Result<Node> {
-    let mut node = lab.node(number).cmdline(&line(number, port)).boot()?;
+fn boot_writer(lab: &Lab, number: u8, port: u16, more: &str) -> Result<Node> {
+    let mut node = lab.node(number).cmdline(&(line(number, port) + more)).boot()?;
     node.expect(UNION, INITRAMFS)?;
     start_writer(&mut node)?;
     Ok(node)
@@ -83,9 +83,14 @@ fn a_second_node_is_refused_by_lio_also_while_the_first_is_halted() -> Result<()
     let lab = Lab::open()?;
     let target = Target::new(&lab, 181).by_lio(3381)?;
     target.let_in_by_lio(&initiator(182))?;
-    let mut node = boot_writer(&lab, 181, 3381)?;
+    // tgt grants no digests.
+    let mut node = boot_writer(&lab, 181, 3381, " sidus.iscsi.digest=crc32c")?;
     is_refused(&lab, 182, 181, 3381)?;
     writes_on(&mut node)?;
+    // A login to LIO is the same node, however often.
+    node.run("ss -K dst 10.13.20.14 dport = 3381 | grep -q 3381")?;
+    writes_on(&mut node)?;
+    node.wait_until("grep -q '\"recoveries\":1,' /run/sidus/keeper.json", SOON)?;
     node.pause()?;
     is_refused(&lab, 182, 181, 3381)?;
     node.resume()?;
@@ -100,7 +105,7 @@ fn a_reservation_by_tgt_outlives_a_login_and_a_restart_of_the_target() -> Result
     let target = Target::new(&lab, 183);
     target.make_image()?;
     target.serve_by_own_tgtd(3383)?;
-    let mut node = boot_writer(&lab, 183, 3383)?;
+    let mut node = boot_writer(&lab, 183, 3383, "")?;
     is_refused(&lab, 184, 183, 3383)?;
     writes_on(&mut node)?;
     // To tgt, the next login is another node, and the kernel writes at once.
@@ -125,7 +130,7 @@ fn a_node_whose_lun_another_one_got_writes_no_more() -> Result<()> {
     let target = Target::new(&lab, 185);
     target.make_image()?;
     target.serve_by_own_tgtd(3385)?;
-    let mut node = boot_writer(&lab, 185, 3385)?;
+    let mut node = boot_writer(&lab, 185, 3385, "")?;
     // Cut off, the target starts anew, and another node has the LUN.
     node.set_link(false)?;
     target.kill_own_tgtd()?;
