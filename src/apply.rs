@@ -18,6 +18,7 @@ use crate::modules::{self, ModuleError};
 use crate::mount::{self, MountError};
 use crate::network;
 use crate::plan::{LayerDirs, Step};
+use crate::report::micros;
 
 /// No fstab is longer.
 const FSTAB_LIMIT: u64 = 1 << 20;
@@ -131,7 +132,7 @@ pub fn apply(steps: &[Step], root: &Path, timeout: Duration, log: &Log) -> Resul
             }
         }
         let took = start.elapsed();
-        log.say(Level::Debug, &format!("{words}: {} us", took.as_micros()));
+        log.say(Level::Debug, &format!("{words}: {} us", micros(took)));
         done.push(Done { step: words, took });
     }
     Ok(Applied { done, lun: lun.report() })

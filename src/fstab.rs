@@ -35,7 +35,7 @@ fn adapt_line(line: &str, unions: &[&str], fs: &str) -> String {
     if !is_local_disk(spec) || forgiving {
         return line.to_owned();
     }
-    let waits_already = options.contains("x-systemd.device-timeout=");
+    let waits_already = options.split(',').any(|option| option.starts_with("x-systemd.device-timeout="));
     let timeout = if waits_already { String::new() } else { format!(",{DEVICE_TIMEOUT}") };
     let dump = rest.get(1).copied().unwrap_or("0");
     let pass = rest.get(2).copied().unwrap_or("0");

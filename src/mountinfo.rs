@@ -68,11 +68,11 @@ pub fn topmost<'a>(mounts: &'a [Mount], at: &Path) -> Option<&'a Mount> {
 
 fn parse_line(line: &str) -> Result<Mount, &'static str> {
     // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-    let (head, tail) = line.split_once(" - ").ok_or("separator")?;
-    let mut head = head.split(' ').skip(4);
-    let at = head.next().ok_or("mount point")?;
+    let mut tail = line.split(' ');
+    tail.find(|field| *field == "-").ok_or("separator")?;
+    let mut head = line.split(' ').take_while(|field| *field != "-");
+    let at = head.nth(4).ok_or("mount point")?;
     let options = head.next().ok_or("mount options")?;
-    let mut tail = tail.split(' ');
     let fs = tail.next().filter(|fs| !fs.is_empty()).ok_or("file system type")?;
     let source = tail.next().ok_or("source")?;
     let super_options = tail.next().ok_or("super options")?;

@@ -311,7 +311,7 @@ impl Given<'_> {
                 let names = KEYS.iter().flat_map(|key| key.names).filter(|name| name.starts_with(NAMESPACE));
                 self.problems.push(OptionError::UnknownKey {
                     key: word.key.to_owned(),
-                    accepts: names.copied().collect::<Vec<_>>().join(", "),
+                    accepts: names.map(|name| (*name).to_owned()).collect::<Vec<_>>().join(", "),
                 });
             }
         }

@@ -153,7 +153,7 @@ fn carrier_faults() {
             Box::new(|peer: &mut Peer| {
                 peer.read();
             }),
-            "the target is silent: no answer within 700ms",
+            "the target is silent: no answer within 0.7 s",
         ),
         (
             "hangs within the header",
@@ -161,7 +161,7 @@ fn carrier_faults() {
                 peer.read();
                 peer.0.write_all(&[0x23; 20]).unwrap();
             }),
-            "the target stopped after 20 of 48 bytes of a PDU, and 700ms are over",
+            "the target stopped after 20 of 48 bytes of a PDU, and 0.7 s are over",
         ),
         (
             "one byte at a time, for ever",
@@ -489,7 +489,7 @@ fn endless_discoveries() {
             peer.write(&text_response(&request, false, 5, b"TargetName="));
             peer.read();
         }),
-        "the target is silent: no answer within 300ms"
+        "the target is silent: no answer within 0.3 s"
     );
 }
 
@@ -541,7 +541,7 @@ fn nothing_answers_a_connection() {
     let started = Instant::now();
     let error = Carrier::connect(portal, Deadline::after(LIMIT)).unwrap_err().to_string();
     assert!(started.elapsed() < LIMIT * 2, "{error}");
-    assert_eq!(error, format!("{portal}: no connection within 700ms"));
+    assert_eq!(error, format!("{portal}: no connection within 0.7 s"));
     drop(waiting);
 }
 

@@ -82,6 +82,7 @@ fn flags(libraries: &Path) -> Vec<String> {
         "-Zunstable-options",
         "-Cpanic=immediate-abort",
         "-Cforce-unwind-tables=no",
+        "-Cllvm-args=-inline-threshold=0",
         // A challenge is a kilobyte: speed is nothing here.
         "--cfg=sha2_backend=\"soft\"",
         "--cfg=sha2_backend_soft=\"compact\"",

@@ -1,5 +1,6 @@
 //! A limit for everything that waits.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -39,6 +40,16 @@ impl Deadline {
     /// The whole limit: for the message that it is over.
     pub const fn limit(&self) -> Duration {
         self.limit
+    }
+}
+
+/// A duration as a person reads it, as in `1.5 s`.
+#[derive(Clone, Copy, Debug)]
+pub struct Seconds(pub Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} s", self.0.as_secs(), self.0.subsec_millis() / 100)
     }
 }
 

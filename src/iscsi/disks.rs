@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::deadline::{within, Deadline};
+use super::deadline::{within, Deadline, Seconds};
 
 /// How many entries of a folder are looked at.
 const MAX_ENTRIES: usize = 1024;
@@ -24,7 +24,7 @@ pub enum DisksError {
         source: io::Error,
     },
     /// The kernel is still scanning; the target does not answer its commands.
-    #[error("{}: the scan for disks did not end within {after:?}", path.display())]
+    #[error("{}: the scan for disks did not end within {}", path.display(), Seconds(*after))]
     ScanTimeout {
         /// The file that was written to.
         path: PathBuf,

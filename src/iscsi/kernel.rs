@@ -14,7 +14,7 @@ use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use rustix::net::{bind, recv, sendto, socket_with, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use thiserror::Error;
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Seconds};
 use super::netlink::{decode, Event, NetlinkError, Reply, Request, MAX_MESSAGE};
 use crate::bytes::shown;
 
@@ -61,7 +61,7 @@ pub enum KernelError {
         source: io::Error,
     },
     /// No answer, or an event that never came.
-    #[error("waited {after:?} in vain for the kernel to {what}")]
+    #[error("waited {} in vain for the kernel to {what}", Seconds(*after))]
     Timeout {
         /// What was waited for.
         what: &'static str,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::crc32c::crc32c;
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Seconds};
 use super::discovery::{self, DiscoveryError, Found, SendTargets};
 use super::login::{self, Action, Config, Login, LoginError, Negotiated};
 use super::name::{Portal, TargetAddress};
@@ -33,7 +33,7 @@ pub enum TcpError {
         source: io::Error,
     },
     /// No connection in time.
-    #[error("{portal}: no connection within {after:?}")]
+    #[error("{portal}: no connection within {}", Seconds(*after))]
     ConnectTimeout {
         /// To where.
         portal: Portal,
@@ -41,13 +41,13 @@ pub enum TcpError {
         after: Duration,
     },
     /// The target does not answer.
-    #[error("the target is silent: no answer within {after:?}")]
+    #[error("the target is silent: no answer within {}", Seconds(*after))]
     Silent {
         /// The limit.
         after: Duration,
     },
     /// The target stopped within a PDU.
-    #[error("the target stopped after {got} of {want} bytes of a PDU, and {after:?} are over")]
+    #[error("the target stopped after {got} of {want} bytes of a PDU, and {} are over", Seconds(*after))]
     Stuck {
         /// How many bytes came.
         got: usize,
@@ -57,7 +57,7 @@ pub enum TcpError {
         after: Duration,
     },
     /// The target takes nothing.
-    #[error("the target takes no data within {after:?}")]
+    #[error("the target takes no data within {}", Seconds(*after))]
     Full {
         /// The limit.
         after: Duration,

@@ -11,7 +11,6 @@ mod start;
 mod sysfs;
 mod task;
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,7 +32,7 @@ use self::report::{uptime_ms, KeeperReport, State};
 use self::sysfs::{Sysfs, SysfsError};
 use crate::folder::Folder;
 use crate::guard::GuardError;
-use crate::iscsi::deadline::Deadline;
+use crate::iscsi::deadline::{Deadline, Seconds};
 use crate::iscsi::disks::DisksError;
 use crate::iscsi::kernel::{Heard, Kernel, KernelError};
 use crate::iscsi::name::Portal;
@@ -422,13 +421,4 @@ fn wants_new_login(bytes: &[u8]) -> bool {
 fn ends_login(bytes: &[u8]) -> bool {
     let body = Pdu::from_bytes(bytes, DEFAULT_MAX_DATA).map(|pdu| pdu.body);
     matches!(body, Ok(Body::LoginResponse { flags, status_class: 0, .. }) if flags.transit && flags.next == Stage::FullFeature)
-}
-
-/// A duration as a person reads it.
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{} s", self.0.as_secs(), self.0.subsec_millis() / 100)
-    }
 }

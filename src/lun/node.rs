@@ -50,7 +50,7 @@ fn interface_of(root: &Path, ip: IpAddr) -> Option<String> {
     if let IpAddr::V6(ip) = ip {
         // proc_net(5): address in hexadecimal, index, prefix length, scope, flags, name.
         let text = fs::read_to_string(root.join("proc/net/if_inet6")).unwrap_or_default();
-        let wanted = format!("{:032x}", u128::from(ip));
+        let wanted = ip.octets().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let line = text.lines().find(|line| line.starts_with(&wanted))?;
         return line.split_ascii_whitespace().next_back().map(ToOwned::to_owned);
     }
