@@ -155,6 +155,24 @@ fn fstab_links_are_followed_inside_of_the_tree_alone() {
 }
 
 #[test]
+fn nothing_is_mounted_through_a_link() {
+    in_initramfs("", |stage| {
+        fs::create_dir("/trap").unwrap();
+        std::os::unix::fs::symlink("/trap", "/root/link").unwrap();
+        let before = stage.mounts();
+        let link = Path::new("/root/link");
+        for refused in [
+            sidus::mount::move_to(Path::new("/other"), link),
+            sidus::mount::mount_tmpfs(&sidus::options::TmpfsLimits::default(), link),
+        ] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains(" to /root/link: Too many levels of symbolic links"), "{error}");
+        }
+        assert_eq!(stage.mounts(), before);
+    });
+}
+
+#[test]
 fn dev_is_kept_whether_it_was_moved_into_the_root_or_not() {
     in_initramfs("aufs=tmpfs", |stage| {
         mount("udev", "/root/dev", "tmpfs", MountFlags::empty(), None).unwrap();
@@ -265,7 +283,21 @@ const FAILING: &[Failing] = &[
         status: 1,
         says: &[
             "FAILED: make mount points /aufs/ro /aufs/rw: cannot make directory /aufs/rw: it exists, and is no directory",
-            "remedy: remove it from the tree on the NFS server",
+            "remedy: mend it in the tree on the NFS server",
+        ],
+    },
+    Failing {
+        // Whoever opens it for reading waits for ever.
+        cmdline: "aufs=tmpfs",
+        broken: || {
+            fs::remove_file("/root/etc/fstab").unwrap();
+            let mode = rustix::fs::Mode::from_raw_mode(0o644);
+            rustix::fs::mknodat(rustix::fs::CWD, "/root/etc/fstab", rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        },
+        status: 1,
+        says: &[
+            "FAILED: adapt /aufs/etc/fstab: a union is on /: cannot adapt /aufs/etc/fstab: it is no regular file",
+            "remedy: mend it in the tree on the NFS server",
         ],
     },
     Failing {
