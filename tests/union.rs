@@ -1,5 +1,6 @@
 //! `rootaufs init`, run for real in a mount namespace: a folder stands for the initramfs, tmpfs for the NFS root.
-//! Needs root (or `unshare --map-root-user --mount`), overlayfs in the kernel, and strace.
+//! Needs root, that of a user namespace is too little (overlayfs does there without the options that a node has),
+//! overlayfs in the kernel, and strace: `cargo test --features root --test union`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by a panic.
 
 use std::fs;
@@ -31,7 +32,7 @@ impl Initramfs {
         // SAFETY: this thread alone gets namespaces and a root directory of its own; it shares no descriptor table that
         // is unshared here (FILES is not among the flags).
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
-            .expect("a mount namespace: run as root, or under unshare --map-root-user --mount");
+            .expect("a mount namespace: run as root");
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
         let stage = Path::new("/mnt");
         mount("initramfs", stage, "tmpfs", MountFlags::empty(), None).unwrap();
