@@ -1,4 +1,6 @@
+use super::values::Value;
 use super::*;
+use crate::iscsi::chap::{Account, Secret};
 
 fn tmpfs() -> BootOptions {
     BootOptions { layer: Layer::Tmpfs, ..BootOptions::default() }
