@@ -2,7 +2,7 @@
 //!
 //! [`KEYS`] is the one list of them. A key that is given twice must have the same value each time: which one the
 //! administrator meant is never guessed. `root=` is the exception, since initramfs-tools and the article both use it
-//! twice: the first names the NFS root, the one that starts with `LABEL=` or `UUID=` the volume on the LUN.
+//! twice: `/dev/nfs` is the NFS root, the one that starts with `LABEL=` or `UUID=` the volume on the LUN.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,6 +21,7 @@ mod error;
 mod given;
 mod iscsi;
 mod keys;
+mod refusals;
 mod values;
 
 /// How long to wait for what the network has to deliver, where `sidus.timeout=` says nothing.
@@ -216,7 +217,7 @@ impl BootOptions {
         let mut given = Given { words: words(line), problems: Vec::new() };
         let layer = given.value(&AUFS).unwrap_or(LayerName::Off);
         let off = layer == LayerName::Off && given.problems.is_empty();
-        given.refuse_unknown_keys();
+        given.refuse_unknown_keys(layer == LayerName::Iscsi);
         let iscsi = given.iscsi(layer);
         let union = given.value(&UNION).unwrap_or(UnionChoice::Auto);
         let tmpfs = TmpfsLimits { size: given.value(&TMPFS_SIZE), inodes: given.value(&TMPFS_INODES) };

@@ -1,12 +1,9 @@
 //! The words of a command line as values of keys.
 
 use super::error::OptionError;
-use super::keys::{Key, KEYS};
+use super::keys::Key;
 use super::values::Value;
-use crate::cmdline::{same_key, Word};
-
-/// Where keys that are new with this program live: an unknown one below it is an error.
-const NAMESPACE: &str = "sidus.";
+use crate::cmdline::Word;
 
 /// The words of a command line, and what was found wrong with them so far.
 pub(super) struct Given<'a> {
@@ -15,21 +12,7 @@ pub(super) struct Given<'a> {
 }
 
 impl Given<'_> {
-    pub(super) fn refuse_unknown_keys(&mut self) {
-        for word in &self.words {
-            let ours = word.key.get(..NAMESPACE.len()).is_some_and(|start| start == NAMESPACE);
-            let known = KEYS.iter().flat_map(|key| key.names).any(|name| same_key(word.key, name));
-            if ours && !known {
-                let names = KEYS.iter().flat_map(|key| key.names).filter(|name| name.starts_with(NAMESPACE));
-                self.problems.push(OptionError::UnknownKey {
-                    key: word.key.to_owned(),
-                    accepts: names.copied().collect::<Vec<_>>().join(", "),
-                });
-            }
-        }
-    }
-
-    /// The raw value of a key: the key as written, and its value, empty where it has none.
+    /// The raw value of a key: the key as written, and its value, empty where it has none; nothing where it has several.
     fn raw(&mut self, key: &Key) -> Option<(String, String)> {
         let mut found: Option<(&str, &str)> = None;
         for word in self.words.iter().filter(|word| key.is_named(word)) {
@@ -43,7 +26,7 @@ impl Given<'_> {
                         first: shown(key, first),
                         second: shown(key, value),
                     });
-                    break;
+                    return None;
                 }
             }
         }

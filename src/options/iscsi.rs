@@ -9,7 +9,7 @@ use super::keys::{
     USERNAME, USERNAME_IN,
 };
 use super::values::{ChapText, LayerName, LunNumber, NameText, Port, Portals, Seconds};
-use super::{IscsiOptions, VolumeName};
+use super::IscsiOptions;
 use crate::iscsi::chap::{Account, Credentials, Secret};
 use crate::iscsi::name::{Iqn, Portal};
 use crate::iscsi::params::Timeouts;
@@ -31,14 +31,7 @@ impl Given<'_> {
             .words
             .iter()
             .any(|word| !word.key.contains('.') && [PASSWORD, PASSWORD_IN].iter().any(|key| key.is_named(word)));
-        let volume = self.words.iter().rev().filter(|word| word.key == "root").find_map(|word| {
-            let (kind, name) = word.value?.split_once('=')?;
-            match kind {
-                "LABEL" => Some(VolumeName::Label(name.to_owned())),
-                "UUID" => Some(VolumeName::Uuid(name.to_owned())),
-                _ => None,
-            }
-        });
+        let volume = self.volume(layer == LayerName::Iscsi);
         match portals {
             Some(Portals(portals)) => Some(IscsiOptions {
                 portals: portals

@@ -101,7 +101,9 @@ impl Value for Portals {
                 Some((_, rest)) => rest.starts_with(':'),
                 None => text.matches(':').count() == 1,
             };
-            text.parse().ok().map(|portal| (portal, has_port))
+            // Nobody listens on these, and a node that tries would wait for its whole time.
+            let nowhere = |portal: &Portal| portal.ip.is_unspecified() || portal.ip.is_multicast();
+            text.parse().ok().filter(|portal| !nowhere(portal)).map(|portal| (portal, has_port))
         };
         text.split(',').map(portal).collect::<Option<_>>().map(Self)
     }
