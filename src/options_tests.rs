@@ -194,8 +194,13 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
         ),
         (
             "ISCSI_INITIATOR=node1",
-            &["ISCSI_INITIATOR=node1: not a value of ISCSI_INITIATOR; accepted: an iSCSI name, as in \
-               iqn.2013-04.zone.sidus.target:default"],
+            &["ISCSI_INITIATOR=node1: not a value of ISCSI_INITIATOR; accepted: an iSCSI name, which may hold {ip}, \
+               {mac}, {hostname} and {uuid}, as in iqn.2026-01.org.example:{hostname}"],
+        ),
+        (
+            "sidus.iscsi.target=iqn.2026-01.org.example:{IP}",
+            &["sidus.iscsi.target=iqn.2026-01.org.example:{IP}: not a value of sidus.iscsi.target; accepted: an iSCSI \
+               name, which may hold {ip}, {mac}, {hostname} and {uuid}, as in iqn.2013-04.zone.sidus.target:{ip}"],
         ),
         (
             "iscsi_target_port=0 sidus.iscsi.lun=16384 sidus.iscsi.digest=md5 sidus.iscsi.recovery=0",
