@@ -1,27 +1,24 @@
 //! Carries a plan out, step by step. A step that fails undoes all that was done before it, so that whatever follows
 //! starts from the state before.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{openat2, Mode, OFlags, ResolveFlags, XattrFlags, CWD};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::fstab;
 use crate::kmsg::{Level, Log};
+use crate::layer::{self, LayerError};
 use crate::lun::{Lun, LunError, LunReport};
 use crate::modules::{self, ModuleError};
 use crate::mount::{self, MountError};
 use crate::network;
-use crate::plan::{LayerDirs, Step};
+use crate::plan::{Step, UnionPlan};
 use crate::report::micros;
-
-/// No fstab is longer.
-const FSTAB_LIMIT: u64 = 1 << 20;
+use crate::view;
 
 /// A step that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +38,9 @@ pub enum StepError {
     /// The kernel refused a module.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// The layer's directories.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     /// A file or directory.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {
@@ -78,10 +78,17 @@ impl StepError {
             Self::Mount(MountError { errno: Errno::BUSY, .. }) => {
                 "something of the initramfs still uses the root: look for a script of init-bottom that runs before rootaufs"
             }
+            Self::Mount(MountError { errno: Errno::LOOP, .. }) => {
+                "a link stands where something has to be mounted: remove it from the tree on the NFS server, or from the \
+                 layer on the iSCSI server"
+            }
             Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
             Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
-            Self::File { source, .. } if source.raw_os_error().is_none() => "remove it from the tree on the NFS server",
+            Self::File { source, .. } if source.raw_os_error().is_none() => {
+                "mend it in the tree on the NFS server, or in the layer on the iSCSI server"
+            }
             Self::File { .. } => "check that the NFS server exports the whole tree to this node with no_root_squash",
+            Self::Layer(error) => error.remedy(),
             Self::Lun(error) => error.remedy(),
         }
     }
@@ -109,18 +116,18 @@ pub struct Applied {
     pub lun: Option<LunReport>,
 }
 
-/// Carries the steps out, on the machine whose root is `root`. What the network has to deliver may take `timeout`.
+/// Carries a union's steps out, on the machine whose root is `root`. What the network has to deliver may take `timeout`.
 ///
 /// # Errors
 /// [`Failure`]: the first step that failed; all before it are undone.
-pub fn apply(steps: &[Step], root: &Path, timeout: Duration, log: &Log) -> Result<Applied, Box<Failure>> {
-    let mut done = Vec::with_capacity(steps.len());
+pub fn apply(union: &UnionPlan, root: &Path, timeout: Duration, log: &Log) -> Result<Applied, Box<Failure>> {
+    let mut done = Vec::with_capacity(union.steps.len());
     let mut undo = Vec::new();
     let mut lun = Lun::new(root, timeout);
-    for step in steps {
+    for step in &union.steps {
         let mut words = step.to_string();
         let start = Instant::now();
-        match carry_out(step, root, &mut lun, &mut undo, log) {
+        match carry_out(step, root, &union.lower.at, &mut lun, &mut undo, log) {
             Ok(None) => {}
             Ok(Some(outcome)) => {
                 words.push_str(": ");
@@ -149,16 +156,18 @@ enum Undo {
     SuperblockWritable(PathBuf),
 }
 
-/// Carries one step out; says what came of it, where the step's own words do not.
+/// Carries one step out, over the root that is still on `tree` or was moved from there; says what came of it, where the
+/// step's own words do not.
 fn carry_out(
     step: &Step,
     root: &Path,
+    tree: &Path,
     lun: &mut Lun,
     undo: &mut Vec<Undo>,
     log: &Log,
 ) -> Result<Option<String>, StepError> {
     match step {
-        Step::LoadModule { file } => modules::load(file)?,
+        Step::LoadModule { file } => modules::load(file, tree)?,
         Step::MakeMountPoints { at } => {
             for place in at {
                 if make_directory(place, 0o755)? {
@@ -180,12 +189,12 @@ fn carry_out(
         Step::FindVolume { name } => return Ok(Some(lun.find_volume(name.as_ref())?)),
         Step::Guard { take } => return Ok(Some(lun.guard(*take)?)),
         Step::MountVolume { at, drivers } => {
-            lun.mount_volume(at, drivers)?;
+            lun.mount_volume(at, drivers, tree)?;
             undo.push(Undo::Unmount(at.clone()));
         }
         Step::KeepNetwork { view } => return Ok(Some(keep_network(root, view, log))),
         Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
-        Step::MakeLayer { layer, like } => make_layer(layer, like, log)?,
+        Step::MakeLayer { layer, like } => layer::make(layer, like, log)?,
         Step::Move { from, to } => {
             mount::move_to(from, to)?;
             undo.push(Undo::MoveBack { from: to.clone(), to: from.clone() });
@@ -196,7 +205,8 @@ fn carry_out(
         }
         Step::AdaptFstab { view, unions, kind } => {
             let unions: Vec<&str> = unions.iter().map(String::as_str).collect();
-            adapt_fstab(view, &unions, kind.name())?;
+            let adapted = view::adapt_fstab(view, &unions, kind.name());
+            adapted.map_err(StepError::file("adapt", &view.join("etc/fstab")))?;
         }
         Step::MakeReadOnly { at, superblock } => {
             let was_writable = !is_read_only(at)?;
@@ -258,93 +268,6 @@ fn make_directory(path: &Path, mode: u32) -> Result<bool, StepError> {
         }
         Err(error) => Err(StepError::file("make directory", path)(error)),
     }
-}
-
-/// Makes a layer's directories. The merged root takes its owner and mode from the upper one: a mere 0700 there would
-/// lock every user out of the node. All lies below a directory that only root may enter, since a file that is changed
-/// behind the union's back is undefined behaviour, and the work directory is nobody's business.
-fn make_layer(layer: &LayerDirs, like: &Path, log: &Log) -> Result<(), StepError> {
-    make_directory(&layer.private, 0o700)?;
-    let parent = layer.upper.parent().unwrap_or(&layer.private);
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(parent)
-        .map_err(StepError::file("make directory", parent))?;
-    make_directory(&layer.work, 0o700)?;
-    let new = make_directory(&layer.upper, 0o700)?;
-    if !new {
-        return Ok(());
-    }
-    let upper = &layer.upper;
-    let model = fs::metadata(like).map_err(StepError::file("read owner and mode of", like))?;
-    std::os::unix::fs::chown(upper, Some(model.uid()), Some(model.gid()))
-        .map_err(StepError::file("set owner of", upper))?;
-    fs::set_permissions(upper, fs::Permissions::from_mode(model.mode() & 0o7777))
-        .map_err(StepError::file("set mode of", upper))?;
-    copy_attributes(like, upper, log)
-}
-
-/// Copies the extended attributes (access lists, labels) of a directory, as far as the other file system takes them.
-fn copy_attributes(from: &Path, to: &Path, log: &Log) -> Result<(), StepError> {
-    let mut names = vec![0_u8; 64 << 10];
-    let length = match rustix::fs::listxattr(from, &mut names) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(errno) => return Err(StepError::file("list attributes of", from)(errno.into())),
-    };
-    for name in names.get(..length).unwrap_or_default().split(|byte| *byte == 0) {
-        let name = String::from_utf8_lossy(name);
-        // trusted.* is the union's own, and a server's file system may have some.
-        let copied = ["system.posix_acl_", "security.", "user."].iter().any(|start| name.starts_with(start));
-        if !copied {
-            continue;
-        }
-        let mut value = vec![0_u8; 64 << 10];
-        let length = rustix::fs::getxattr(from, &*name, &mut value)
-            .map_err(|errno| StepError::file("read attributes of", from)(errno.into()))?;
-        match rustix::fs::setxattr(to, &*name, value.get(..length).unwrap_or_default(), XattrFlags::empty()) {
-            Ok(()) => {}
-            Err(Errno::OPNOTSUPP) => {
-                log.say(
-                    Level::Warning,
-                    &format!("{} cannot hold attribute {name} of {}", to.display(), from.display()),
-                );
-            }
-            Err(errno) => return Err(StepError::file("set attributes of", to)(errno.into())),
-        }
-    }
-    Ok(())
-}
-
-/// Mends `/etc/fstab` of the merged view. The tree's links are followed inside of the view alone.
-fn adapt_fstab(view: &Path, unions: &[&str], fs: &str) -> Result<(), StepError> {
-    let shown = view.join("etc/fstab");
-    let open = |flags: OFlags, path: &str| {
-        let root = rustix::fs::openat(CWD, view, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
-    };
-    let mut file: File = match open(OFlags::RDONLY, "etc/fstab") {
-        Ok(file) => File::from(file),
-        // A tree without one needs no mending.
-        Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(StepError::file("open", &shown)(errno.into())),
-    };
-    let mut text = String::new();
-    Read::take(&mut file, FSTAB_LIMIT).read_to_string(&mut text).map_err(StepError::file("read", &shown))?;
-    let Some(adapted) = fstab::adapt(&text, unions, fs) else { return Ok(()) };
-    let replace = || -> io::Result<()> {
-        let folder = open(OFlags::PATH | OFlags::DIRECTORY, "etc")?;
-        let model = file.metadata()?;
-        let new = ".fstab.rootaufs";
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut out = File::from(rustix::fs::openat(&folder, new, flags, Mode::from_raw_mode(0o600))?);
-        out.write_all(adapted.as_bytes())?;
-        std::os::unix::fs::fchown(&out, Some(model.uid()), Some(model.gid()))?;
-        out.set_permissions(model.permissions())?;
-        Ok(rustix::fs::renameat(&folder, new, &folder, "fstab")?)
-    };
-    replace().map_err(StepError::file("adapt", &shown))
 }
 
 fn is_read_only(at: &Path) -> Result<bool, StepError> {

@@ -77,7 +77,7 @@ fn make_union(machine: &Machine, options: &BootOptions, report: &mut Report, log
         failure("choose the union", &error, remedy)
     })?;
     if let Plan::Union(union) = &plan {
-        let applied = apply(&union.steps, &machine.root, options.timeout, log).map_err(|failed| {
+        let applied = apply(union, &machine.root, options.timeout, log).map_err(|failed| {
             report.steps = steps(&failed.done);
             FailureReport::of_step(&failed)
         })?;

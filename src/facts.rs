@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::cmdline::words;
-use crate::modules::{look_up, Lookup};
+use crate::modules::{look_up, Lookup, MODULES};
 use crate::mountinfo::{self, Mount, MountInfoError};
 use crate::options::{BootOptions, Layer, UnionChoice};
+use crate::view;
 
 /// What [`crate::plan::plan`] needs to know of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,9 +140,10 @@ impl Facts {
         }
         let below = mounts.iter().filter(|mount| mount.at != rootmnt && mount.at.starts_with(rootmnt));
         let filesystems = read(root, "proc/filesystems")?;
-        let folders = [root.to_owned(), within(root, rootmnt)].map(|place| place.join("lib/modules").join(kernel));
-        let (overlay, aufs) = supports(&filesystems, &folders, wanted.union)?;
-        let lun = lun_support(&filesystems, &folders, wanted)?;
+        let kernel =
+            Kernel { filesystems: &filesystems, trees: &[root.to_owned(), within(root, rootmnt)], release: kernel };
+        let (overlay, aufs) = kernel.supports(wanted.union)?;
+        let lun = kernel.lun_support(wanted)?;
         Ok(Self { rootmnt: rootmnt.to_owned(), below: below.cloned().collect(), root: at_root, overlay, aufs, lun })
     }
 
@@ -170,87 +172,100 @@ impl Facts {
                 ((FsSupport::Ready, missing), LunSupport::all(&FsSupport::Ready))
             }
             Some(tree) => {
-                let folders = [newest_kernel(tree)?];
-                (supports("", &folders, wanted.union)?, lun_support("", &folders, wanted)?)
+                let release = newest_kernel(tree)?;
+                let kernel = Kernel { filesystems: "", trees: &[tree.to_owned()], release: &release };
+                (kernel.supports(wanted.union)?, kernel.lun_support(wanted)?)
             }
         };
         Ok(Self { rootmnt, root, below: Vec::new(), overlay, aufs, lun })
     }
 }
 
-/// The folder of modules of the newest kernel in a tree.
-fn newest_kernel(tree: &Path) -> Result<PathBuf, FactsError> {
-    let folder = tree.join("lib/modules");
-    let entries = fs::read_dir(&folder).map_err(|source| FactsError::Read { path: folder.clone(), source })?;
-    let kernels =
-        entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.join("modules.dep").is_file());
-    kernels.max_by_key(|path| numbers(path)).ok_or_else(|| FactsError::NoKernel { tree: tree.to_owned() })
+/// The release of the newest kernel in a tree.
+fn newest_kernel(tree: &Path) -> Result<String, FactsError> {
+    let folder = view::open_folder(tree, Path::new(MODULES));
+    let names = folder.and_then(|folder| folder.names());
+    let mut kernels = names.map_err(|source| FactsError::Read { path: tree.join(MODULES), source })?;
+    kernels.retain(|name| view::open_regular(tree, &Path::new(MODULES).join(name).join("modules.dep")).is_ok());
+    kernels.into_iter().max_by_key(|name| numbers(name)).ok_or_else(|| FactsError::NoKernel { tree: tree.to_owned() })
 }
 
 /// The numbers in a kernel's release, so that 6.12 is newer than 6.1.
-fn numbers(path: &Path) -> Vec<u64> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+fn numbers(release: &str) -> Vec<u64> {
+    release.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
-/// overlayfs and aufs, as far as the choice makes them matter.
-fn supports(filesystems: &str, folders: &[PathBuf], choice: UnionChoice) -> Result<(FsSupport, FsSupport), FactsError> {
-    let overlay = match choice {
-        UnionChoice::Aufs => FsSupport::NotAsked,
-        UnionChoice::Auto | UnionChoice::Overlay => support(filesystems, folders, "overlay")?,
-    };
-    let aufs = match (choice, &overlay) {
-        (UnionChoice::Aufs, _) | (UnionChoice::Auto, FsSupport::Missing { .. }) => {
-            support(filesystems, folders, "aufs")?
-        }
-        _ => FsSupport::NotAsked,
-    };
-    Ok((overlay, aufs))
+/// A kernel, and where its modules are.
+struct Kernel<'a> {
+    /// `/proc/filesystems`
+    filesystems: &'a str,
+    trees: &'a [PathBuf],
+    /// As uname(2) tells it.
+    release: &'a str,
 }
 
-/// What a LUN needs, where there is to be one.
-fn lun_support(filesystems: &str, folders: &[PathBuf], wanted: Wanted) -> Result<LunSupport, FactsError> {
-    if !wanted.lun {
-        return Ok(LunSupport::all(&FsSupport::NotAsked));
+impl Kernel<'_> {
+    /// overlayfs and aufs, as far as the choice makes them matter.
+    fn supports(&self, choice: UnionChoice) -> Result<(FsSupport, FsSupport), FactsError> {
+        let overlay = match choice {
+            UnionChoice::Aufs => FsSupport::NotAsked,
+            UnionChoice::Auto | UnionChoice::Overlay => self.support("overlay")?,
+        };
+        let aufs = match (choice, &overlay) {
+            (UnionChoice::Aufs, _) | (UnionChoice::Auto, FsSupport::Missing { .. }) => self.support("aufs")?,
+            _ => FsSupport::NotAsked,
+        };
+        Ok((overlay, aufs))
     }
-    let mut files: Vec<PathBuf> = Vec::new();
-    let mut add = |more: Vec<PathBuf>| {
-        for file in more {
-            if !files.contains(&file) {
-                files.push(file);
+
+    /// What a LUN needs, where there is to be one.
+    fn lun_support(&self, wanted: Wanted) -> Result<LunSupport, FactsError> {
+        if !wanted.lun {
+            return Ok(LunSupport::all(&FsSupport::NotAsked));
+        }
+        let mut files: Vec<PathBuf> = Vec::new();
+        let mut add = |more: Vec<PathBuf>| {
+            for file in more {
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        };
+        // Every connection makes a crc32c, also without digests, and no module names it as a dependency. Newer kernels
+        // have no module of that name: then it is built in.
+        if let Lookup::Files(more) = self.look_up("crc32c_generic")? {
+            add(more);
+        }
+        let mut missing = None;
+        for name in ["iscsi_tcp", "sd_mod"] {
+            match self.look_up(name)? {
+                Lookup::Builtin => {}
+                Lookup::Files(more) => add(more),
+                Lookup::Missing { looked_in } => missing = Some(looked_in),
             }
         }
-    };
-    // Every connection makes a crc32c, also without digests, and no module names it as a dependency. Newer kernels have
-    // no module of that name: then it is built in.
-    if let Lookup::Files(more) = look_up(folders, "crc32c_generic").map_err(FactsError::Modules)? {
-        add(more);
+        Ok(LunSupport {
+            iscsi: missing.map_or(FsSupport::Module(files), |looked_in| FsSupport::Missing { looked_in }),
+            ext4: self.support("ext4")?,
+            xfs: self.support("xfs")?,
+            btrfs: self.support("btrfs")?,
+        })
     }
-    let mut missing = None;
-    for name in ["iscsi_tcp", "sd_mod"] {
-        match look_up(folders, name).map_err(FactsError::Modules)? {
-            Lookup::Builtin => {}
-            Lookup::Files(more) => add(more),
-            Lookup::Missing { looked_in } => missing = Some(looked_in),
-        }
-    }
-    Ok(LunSupport {
-        iscsi: missing.map_or(FsSupport::Module(files), |looked_in| FsSupport::Missing { looked_in }),
-        ext4: support(filesystems, folders, "ext4")?,
-        xfs: support(filesystems, folders, "xfs")?,
-        btrfs: support(filesystems, folders, "btrfs")?,
-    })
-}
 
-fn support(filesystems: &str, folders: &[PathBuf], name: &str) -> Result<FsSupport, FactsError> {
-    if filesystems.lines().any(|line| line.split('\t').next_back() == Some(name)) {
-        return Ok(FsSupport::Ready);
+    fn support(&self, name: &str) -> Result<FsSupport, FactsError> {
+        if self.filesystems.lines().any(|line| line.split('\t').next_back() == Some(name)) {
+            return Ok(FsSupport::Ready);
+        }
+        Ok(match self.look_up(name)? {
+            Lookup::Builtin => FsSupport::Ready,
+            Lookup::Files(files) => FsSupport::Module(files),
+            Lookup::Missing { looked_in } => FsSupport::Missing { looked_in },
+        })
     }
-    Ok(match look_up(folders, name).map_err(FactsError::Modules)? {
-        Lookup::Builtin => FsSupport::Ready,
-        Lookup::Files(files) => FsSupport::Module(files),
-        Lookup::Missing { looked_in } => FsSupport::Missing { looked_in },
-    })
+
+    fn look_up(&self, name: &str) -> Result<Lookup, FactsError> {
+        look_up(self.trees, self.release, name).map_err(FactsError::Modules)
+    }
 }
 
 fn read(root: &Path, path: &str) -> Result<String, FactsError> {

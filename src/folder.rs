@@ -29,6 +29,11 @@ impl Folder {
         Ok(Self(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
     }
 
+    /// The folder behind a descriptor.
+    pub(crate) const fn of(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
     /// The text of a file, of which at most 4 KiB are read.
     ///
     /// # Errors

@@ -13,10 +13,13 @@ const DEVICE_TIMEOUT: &str = "x-systemd.device-timeout=10s";
 /// The adapted text, or `None` where the tree's own is right as it is.
 ///
 /// `unions` are the mount points that are unions, as `/`; `fs` is their type, as `overlay`.
+///
+/// What is in no field that matters here may be in any encoding: each byte is a character (Latin-1), there and back.
 #[must_use]
-pub fn adapt(text: &str, unions: &[&str], fs: &str) -> Option<String> {
+pub fn adapt(fstab: &[u8], unions: &[&str], fs: &str) -> Option<Vec<u8>> {
+    let text: String = fstab.iter().copied().map(char::from).collect();
     let adapted: String = text.split_inclusive('\n').map(|line| adapt_line(line, unions, fs)).collect();
-    (adapted != text).then_some(adapted)
+    (adapted != text).then(|| adapted.chars().filter_map(|c| u8::try_from(c).ok()).collect())
 }
 
 fn adapt_line(line: &str, unions: &[&str], fs: &str) -> String {
@@ -81,14 +84,22 @@ mod tests {
             ("not a line\n", None),
         ];
         for (text, expected) in table {
-            assert_eq!(adapt(text, &["/", "/usr"], "overlay").as_deref(), *expected, "fstab {text:?}");
+            let adapted = adapt(text.as_bytes(), &["/", "/usr"], "overlay");
+            assert_eq!(adapted, expected.map(|text| text.as_bytes().to_vec()), "fstab {text:?}");
         }
     }
 
     #[test]
     fn an_adapted_table_needs_no_further_change() {
         let text = "UUID=0a34 / ext4 errors=remount-ro 0 1\n/dev/sda2 none swap sw 0 0\n";
-        let once = adapt(text, &["/"], "overlay").unwrap();
+        let once = adapt(text.as_bytes(), &["/"], "overlay").unwrap();
         assert_eq!(adapt(&once, &["/"], "overlay"), None);
+    }
+
+    #[test]
+    fn other_encodings_are_kept() {
+        let text = b"# B\xfcro\n/dev/nfs / nfs ro 0 0\nLABEL=\xe4 /x ext4 nofail 0 0\n";
+        let adapted = b"# B\xfcro\noverlay / overlay defaults 0 0\nLABEL=\xe4 /x ext4 nofail 0 0\n";
+        assert_eq!(adapt(text, &["/"], "overlay").as_deref(), Some(&adapted[..]));
     }
 }

@@ -3,13 +3,18 @@
 //! A compressed module is handed to the kernel as it is: a kernel that ships compressed modules unpacks them itself
 //! (`CONFIG_MODULE_DECOMPRESS`), and Debian kernels without it ship plain ones.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::view;
+
+/// Where a tree has the modules of its kernels, a folder each.
+pub const MODULES: &str = "lib/modules";
+/// No index of modules is longer, in bytes: Debian's has half a megabyte.
+const MAX_INDEX: u64 = 16 << 20;
 /// `MODULE_INIT_COMPRESSED_FILE` of init_module(2).
 const INIT_COMPRESSED_FILE: i32 = 4;
 
@@ -20,9 +25,9 @@ pub enum Lookup {
     Builtin,
     /// These files, in the order of loading: what it depends on comes first.
     Files(Vec<PathBuf>),
-    /// None of these folders has it.
+    /// None of the trees has it.
     Missing {
-        /// Where it was looked for.
+        /// The folders of modules that were looked in.
         looked_in: Vec<PathBuf>,
     },
 }
@@ -61,32 +66,42 @@ fn refusal(errno: Errno) -> String {
     format!("{errno} ({meaning})")
 }
 
-/// Looks `name` up in each of `folders` (as `/lib/modules/6.1.0-37-amd64`), the first that has it wins.
+/// Looks `name` up for this `kernel` (as `6.1.0-37-amd64`) in each of `trees`; the first that has it wins. What a tree
+/// links to is looked for in that tree.
 ///
 /// # Errors
 /// That of reading an index which exists but cannot be read.
-pub fn look_up(folders: &[PathBuf], name: &str) -> io::Result<Lookup> {
-    for folder in folders {
+pub fn look_up(trees: &[PathBuf], kernel: &str, name: &str) -> io::Result<Lookup> {
+    let below = Path::new(MODULES).join(kernel);
+    for tree in trees {
         // What has a file is not built in: the other list is mostly left unread.
-        if let Some(text) = read_if_there(&folder.join("modules.dep"))? {
+        if let Some(text) = read_if_there(tree, &below.join("modules.dep"))? {
             if let Some(files) = load_order(&text, name) {
-                return Ok(Lookup::Files(files.into_iter().map(|file| folder.join(file)).collect()));
+                return Ok(Lookup::Files(files.into_iter().map(|file| place(tree, &below, file)).collect()));
             }
         }
-        if let Some(text) = read_if_there(&folder.join("modules.builtin"))? {
+        if let Some(text) = read_if_there(tree, &below.join("modules.builtin"))? {
             if text.lines().any(|line| is_module(line, name)) {
                 return Ok(Lookup::Builtin);
             }
         }
     }
-    Ok(Lookup::Missing { looked_in: folders.to_vec() })
+    Ok(Lookup::Missing { looked_in: trees.iter().map(|tree| tree.join(&below)).collect() })
 }
 
-fn read_if_there(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+/// Where a file of an index is: below the index's folder, or, as modules.dep(5) allows, from the tree's root on.
+fn place(tree: &Path, below: &Path, file: &str) -> PathBuf {
+    tree.join(match file.strip_prefix('/') {
+        Some(file) => PathBuf::from(file),
+        None => below.join(file),
+    })
+}
+
+fn read_if_there(tree: &Path, index: &Path) -> io::Result<Option<String>> {
+    match view::read(tree, index, MAX_INDEX) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", tree.join(index).display()))),
     }
 }
 
@@ -109,12 +124,13 @@ fn is_module(path: &str, name: &str) -> bool {
         && file.get(..name.len()).is_some_and(|stem| crate::cmdline::same_key(stem, name))
 }
 
-/// Loads one module file; one that is loaded already is fine.
+/// Loads one module file, of `tree` or of the initramfs; one that is loaded already is fine.
 ///
 /// # Errors
 /// [`ModuleError`] says which file, and what the kernel's refusal means.
-pub fn load(file: &Path) -> Result<(), ModuleError> {
-    let open = File::open(file).map_err(|source| ModuleError::Open { file: file.to_owned(), source })?;
+pub fn load(file: &Path, tree: &Path) -> Result<(), ModuleError> {
+    let (root, below) = file.strip_prefix(tree).map_or((Path::new("/"), file), |below| (tree, below));
+    let open = view::open_regular(root, below).map_err(|source| ModuleError::Open { file: file.to_owned(), source })?;
     let plain = file.extension().is_some_and(|extension| extension == "ko");
     let flags = if plain { 0 } else { INIT_COMPRESSED_FILE };
     match rustix::system::finit_module(&open, c"", flags) {
@@ -125,6 +141,8 @@ pub fn load(file: &Path) -> Result<(), ModuleError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const DEP: &str = "kernel/fs/overlayfs/overlay.ko:\n\
@@ -155,18 +173,37 @@ mod tests {
     }
 
     #[test]
-    fn the_first_folder_that_has_it_wins_and_a_missing_one_names_them_all() {
+    fn the_first_tree_that_has_it_wins_and_a_missing_one_names_them_all() {
         let temp = std::env::temp_dir().join(format!("sidus-modules-{}", std::process::id()));
-        let (first, second) = (temp.join("a"), temp.join("b"));
+        let trees = ["a", "b", "absent"].map(|name| temp.join(name));
+        let [first, second, _] = trees.each_ref().map(|tree| tree.join("lib/modules/6.1"));
         fs::create_dir_all(&first).unwrap();
-        fs::create_dir_all(&second).unwrap();
+        // A tree may keep them elsewhere: its link, which begins with a slash, leads into the tree.
+        fs::create_dir_all(trees[1].join("lib")).unwrap();
+        fs::create_dir_all(trees[1].join("srv/6.1")).unwrap();
+        std::os::unix::fs::symlink("/srv", trees[1].join("lib/modules")).unwrap();
         fs::write(first.join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
-        fs::write(second.join("modules.dep"), DEP).unwrap();
-        let folders = [first.clone(), second.clone(), temp.join("absent")];
-        assert_eq!(look_up(&folders, "ext4").unwrap(), Lookup::Builtin);
-        let overlay = second.join("kernel/fs/overlayfs/overlay.ko");
-        assert_eq!(look_up(&folders, "overlay").unwrap(), Lookup::Files(vec![overlay]));
-        assert_eq!(look_up(&folders, "aufs").unwrap(), Lookup::Missing { looked_in: folders.to_vec() });
+        fs::write(trees[1].join("srv/6.1/modules.dep"), format!("{DEP}/lib/x/absolute.ko:\n")).unwrap();
+        let find = |name| look_up(&trees, "6.1", name).unwrap();
+        assert_eq!(find("ext4"), Lookup::Builtin);
+        assert_eq!(find("overlay"), Lookup::Files(vec![second.join("kernel/fs/overlayfs/overlay.ko")]));
+        assert_eq!(find("absolute"), Lookup::Files(vec![trees[1].join("lib/x/absolute.ko")]));
+        let looked_in = trees.iter().map(|tree| tree.join("lib/modules/6.1")).collect();
+        assert_eq!(find("aufs"), Lookup::Missing { looked_in });
+        fs::remove_dir_all(&temp).unwrap();
+    }
+
+    #[test]
+    fn an_index_that_is_no_file_is_an_error_and_no_wait() {
+        let temp = std::env::temp_dir().join(format!("sidus-modules-fifo-{}", std::process::id()));
+        let folder = temp.join("lib/modules/6.1");
+        fs::create_dir_all(&folder).unwrap();
+        let index = folder.join("modules.dep");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &index, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let error = look_up(std::slice::from_ref(&temp), "6.1", "overlay").unwrap_err().to_string();
+        assert_eq!(error, format!("{}: it is no regular file", index.display()));
+        assert!(matches!(load(&index, &temp), Err(ModuleError::Open { .. })));
         fs::remove_dir_all(&temp).unwrap();
     }
 }

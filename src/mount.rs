@@ -6,11 +6,11 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{openat2, Mode, OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{
     fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, mount,
-    mount_move, mount_remount, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags,
+    mount_remount, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags,
     MoveMountFlags, UnmountFlags,
 };
 use thiserror::Error;
@@ -113,7 +113,14 @@ fn messages(context: impl AsFd) -> String {
 }
 
 fn attach(detached: &OwnedFd, at: &Path) -> Result<(), MountError> {
-    move_mount(detached, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(MountError::new("attach to", at))
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    place(at).and_then(|place| move_mount(detached, "", place, "", flags)).map_err(MountError::new("attach to", at))
+}
+
+/// Where something is to be mounted, with no link on the way there: one in a tree or a layer would lead into the
+/// initramfs.
+fn place(at: &Path) -> Result<OwnedFd, Errno> {
+    openat2(CWD, at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)
 }
 
 /// Mounts a new tmpfs; its root directory is 0755.
@@ -172,7 +179,8 @@ fn mount_overlay(stack: &Stack) -> Result<(), MountError> {
 fn mount_aufs(stack: &Stack) -> Result<(), MountError> {
     let options = aufs_options(stack);
     let bytes = std::ffi::CString::new(options).unwrap_or_default();
-    mount("aufs", &stack.at, "aufs", MountFlags::empty(), Some(bytes.as_c_str()))
+    place(&stack.at)
+        .and_then(|_| mount("aufs", &stack.at, "aufs", MountFlags::empty(), Some(bytes.as_c_str())))
         .map_err(MountError::new("mount aufs on", &stack.at))
 }
 
@@ -191,7 +199,9 @@ fn aufs_options(stack: &Stack) -> String {
 /// # Errors
 /// [`MountError`]
 pub fn move_to(from: &Path, to: &Path) -> Result<(), MountError> {
-    mount_move(from, to).map_err(MountError::new("move mount to", to))
+    place(to)
+        .and_then(|place| move_mount(CWD, from, place, "", MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH))
+        .map_err(MountError::new("move mount to", to))
 }
 
 /// Unmounts what is mounted at a place.

@@ -1,4 +1,6 @@
+use super::values::Value;
 use super::*;
+use crate::iscsi::chap::{Account, Secret};
 
 fn tmpfs() -> BootOptions {
     BootOptions { layer: Layer::Tmpfs, ..BootOptions::default() }
@@ -136,12 +138,31 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
             "ISCSI_TARGET_IP=10.0.0.1 iscsi_target_ip=10.0.0.2",
             &["ISCSI_TARGET_IP: given twice, as \"10.0.0.1\" and as \"10.0.0.2\"; give it once"],
         ),
+        ("sidus.unoin=aufs", &["sidus.unoin: no such key; accepted: <sidus>"]),
         (
-            "sidus.unoin=aufs",
-            &["sidus.unoin: no such key; accepted: sidus.iscsi.target, sidus.iscsi.lun, sidus.iscsi.digest, \
-               sidus.iscsi.recovery, sidus.iscsi.guard, sidus.iscsi.username, sidus.iscsi.password, sidus.iscsi.username_in, sidus.iscsi.password_in, \
-               sidus.union, sidus.tmpfs.size, sidus.tmpfs.inodes, \
-               sidus.on_failure, sidus.timeout, sidus.debug"],
+            "SIDUS.DEBUG Sidus.timeout=9",
+            &["SIDUS.DEBUG: no such key; accepted: <sidus>", "Sidus.timeout: no such key; accepted: <sidus>"],
+        ),
+        (
+            "aufs=iscsi ISCSI_TARGET_IP=10.0.0.1 ISCSI_PASWORD=hunter2 iscsi_target_group=1",
+            &["ISCSI_PASWORD: no such key; accepted: <iscsi>", "iscsi_target_group: no such key; accepted: <iscsi>"],
+        ),
+        (
+            "aufs=iscsi ISCSI_TARGET_IP=10.0.0.1 root=/dev/nfs root=PARTUUID=1 root=LABEL= root=/dev/sda1",
+            &[
+                "root=PARTUUID=1: not a value of root; accepted: <root>",
+                "root=LABEL=: not a value of root; accepted: <root>",
+                "root=/dev/sda1: not a value of root; accepted: <root>",
+            ],
+        ),
+        (
+            "aufs=iscsi ISCSI_TARGET_IP=10.0.0.1 root=LABEL=A root=UUID=b",
+            &["root: given twice, as \"LABEL=A\" and as \"UUID=b\"; give it once"],
+        ),
+        (
+            "ISCSI_TARGET_IP=10.0.0.1,0.0.0.0",
+            &["ISCSI_TARGET_IP=10.0.0.1,0.0.0.0: not a value of ISCSI_TARGET_IP; accepted: addresses separated by \
+               commas, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260"],
         ),
         ("sidus.union=zfs", &["sidus.union=zfs: not a value of sidus.union; accepted: auto, overlay or aufs"]),
         (
@@ -173,8 +194,13 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
         ),
         (
             "ISCSI_INITIATOR=node1",
-            &["ISCSI_INITIATOR=node1: not a value of ISCSI_INITIATOR; accepted: an iSCSI name, as in \
-               iqn.2013-04.zone.sidus.target:default"],
+            &["ISCSI_INITIATOR=node1: not a value of ISCSI_INITIATOR; accepted: an iSCSI name, which may hold {ip}, \
+               {mac}, {hostname} and {uuid}, as in iqn.2026-01.org.example:{hostname}"],
+        ),
+        (
+            "sidus.iscsi.target=iqn.2026-01.org.example:{IP}",
+            &["sidus.iscsi.target=iqn.2026-01.org.example:{IP}: not a value of sidus.iscsi.target; accepted: an iSCSI \
+               name, which may hold {ip}, {mac}, {hostname} and {uuid}, as in iqn.2013-04.zone.sidus.target:{ip}"],
         ),
         (
             "iscsi_target_port=0 sidus.iscsi.lun=16384 sidus.iscsi.digest=md5 sidus.iscsi.recovery=0",
@@ -210,11 +236,7 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
         ),
         (
             "sidus.iscsi.password=one iscsi_password=two",
-            &[
-                "sidus.iscsi.password: given twice, as \"(a secret)\" and as \"(a secret)\"; give it once",
-                "sidus.iscsi.username is missing: a password for CHAP is of no use without its user name; accepted: \
-                 1 to 255 bytes, as the iSCSI target's CHAP account has it",
-            ],
+            &["sidus.iscsi.password: given twice, as \"(a secret)\" and as \"(a secret)\"; give it once"],
         ),
         (
             "sidus.iscsi.username=a",
@@ -235,10 +257,25 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
     ];
     for (line, expected) in table {
         let problems = BootOptions::parse(line).map_err(|bad| bad.problems).expect_err(line);
-        let got: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let short = |text: String| {
+            text.replace(SIDUS_KEYS, "<sidus>").replace(OPEN_ISCSI_KEYS, "<iscsi>").replace(ROOT, "<root>")
+        };
+        let got: Vec<_> = problems.iter().map(|problem| short(problem.to_string())).collect();
         assert_eq!(&got, expected, "command line {line:?}");
     }
 }
+
+/// What an unknown key below `sidus.` is told.
+const SIDUS_KEYS: &str = "sidus.iscsi.target, sidus.iscsi.lun, sidus.iscsi.digest, sidus.iscsi.recovery, \
+                          sidus.iscsi.guard, sidus.iscsi.username, sidus.iscsi.password, sidus.iscsi.username_in, \
+                          sidus.iscsi.password_in, sidus.union, sidus.tmpfs.size, sidus.tmpfs.inodes, \
+                          sidus.on_failure, sidus.timeout, sidus.debug";
+/// What an unknown key of open-iscsi is told.
+const OPEN_ISCSI_KEYS: &str =
+    "iscsi_target_ip, iscsi_target_port, iscsi_target_name, iscsi_initiator, iscsi_username, \
+                               iscsi_password, iscsi_in_username, iscsi_in_password";
+/// What a `root=` is told that names no volume.
+const ROOT: &str = "/dev/nfs for the NFS root; LABEL= or UUID=, with a name, for the file system on the LUN";
 
 #[test]
 fn sizes_outside_of_the_limits_are_refused() {
@@ -252,8 +289,14 @@ fn sizes_outside_of_the_limits_are_refused() {
 
 #[test]
 fn what_follows_the_failure_is_known_even_when_the_rest_is_wrong() {
-    let bad = BootOptions::parse("sidus.union=zfs sidus.on_failure=reboot").unwrap_err();
-    assert_eq!(bad.on_failure, OnFailure::Reboot);
+    let table = [
+        ("sidus.union=zfs sidus.on_failure=reboot", OnFailure::Reboot),
+        // Which one is meant is not guessed here either.
+        ("sidus.on_failure=reboot sidus.on_failure=shell", OnFailure::Panic),
+    ];
+    for (line, expected) in table {
+        assert_eq!(BootOptions::parse(line).unwrap_err().on_failure, expected, "command line {line:?}");
+    }
 }
 
 #[test]

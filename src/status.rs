@@ -65,8 +65,8 @@ impl Now {
 pub fn describe(report: &Report, now: &Now) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<11} {value}");
+        // A label, a path: what a stranger wrote must not move the cursor of a terminal. Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<11} {}", value.replace(char::is_control, "?"));
     };
     line(
         "root",
@@ -127,6 +127,7 @@ fn mebibytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lun::LunReport;
     use crate::report::{FailureReport, Side, StepReport};
 
     #[test]
@@ -154,6 +155,15 @@ mod tests {
              took        7.012 ms at boot\n\
              \u{20}                12 us  move /root to /ro\n"
         );
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_moves_no_cursor() {
+        let lun = LunReport { label: "a\u{1b}[2J\nroot".to_owned(), ..LunReport::default() };
+        let upper = Some(Side { source: "/dev/sda".to_owned(), fs: "ext4".to_owned(), at: "/rw".to_owned() });
+        let report = Report { upper, iscsi: Some(lun), ..Report::new("iscsi") };
+        let text = describe(&report, &Now::default());
+        assert!(text.contains("volume      LABEL=a?[2J?root UUID=\n"), "{text}");
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn tgt_unknown_target_and_forbidden_initiator() {
     let found = discover(tgt.portal, config(None), Deadline::after(LIMIT)).unwrap();
     assert_eq!(
         choose(&found.targets, "10.13.20.101".parse().unwrap()).map_err(|e| e.to_string()),
-        Err("no target's name ends in \":10.13.20.101\"; the portal offers this initiator nothing".into())
+        Err("no target's name ends in \":10.13.20.101\"; the portal offers this initiator no targets".into())
     );
 }
 

@@ -1,5 +1,6 @@
 //! `rootaufs init`, run for real in a mount namespace: a folder stands for the initramfs, tmpfs for the NFS root.
-//! Needs root (or `unshare --map-root-user --mount`), overlayfs in the kernel, and strace.
+//! Needs root, that of a user namespace is too little (overlayfs does there without the options that a node has),
+//! overlayfs in the kernel, and strace: `cargo test --features root --test union`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by a panic.
 
 use std::fs;
@@ -31,7 +32,7 @@ impl Initramfs {
         // SAFETY: this thread alone gets namespaces and a root directory of its own; it shares no descriptor table that
         // is unshared here (FILES is not among the flags).
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
-            .expect("a mount namespace: run as root, or under unshare --map-root-user --mount");
+            .expect("a mount namespace: run as root");
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
         let stage = Path::new("/mnt");
         mount("initramfs", stage, "tmpfs", MountFlags::empty(), None).unwrap();
@@ -155,6 +156,24 @@ fn fstab_links_are_followed_inside_of_the_tree_alone() {
 }
 
 #[test]
+fn nothing_is_mounted_through_a_link() {
+    in_initramfs("", |stage| {
+        fs::create_dir("/trap").unwrap();
+        std::os::unix::fs::symlink("/trap", "/root/link").unwrap();
+        let before = stage.mounts();
+        let link = Path::new("/root/link");
+        for refused in [
+            sidus::mount::move_to(Path::new("/other"), link),
+            sidus::mount::mount_tmpfs(&sidus::options::TmpfsLimits::default(), link),
+        ] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains(" to /root/link: Too many levels of symbolic links"), "{error}");
+        }
+        assert_eq!(stage.mounts(), before);
+    });
+}
+
+#[test]
 fn dev_is_kept_whether_it_was_moved_into_the_root_or_not() {
     in_initramfs("aufs=tmpfs", |stage| {
         mount("udev", "/root/dev", "tmpfs", MountFlags::empty(), None).unwrap();
@@ -265,7 +284,21 @@ const FAILING: &[Failing] = &[
         status: 1,
         says: &[
             "FAILED: make mount points /aufs/ro /aufs/rw: cannot make directory /aufs/rw: it exists, and is no directory",
-            "remedy: remove it from the tree on the NFS server",
+            "remedy: mend it in the tree on the NFS server",
+        ],
+    },
+    Failing {
+        // Whoever opens it for reading waits for ever.
+        cmdline: "aufs=tmpfs",
+        broken: || {
+            fs::remove_file("/root/etc/fstab").unwrap();
+            let mode = rustix::fs::Mode::from_raw_mode(0o644);
+            rustix::fs::mknodat(rustix::fs::CWD, "/root/etc/fstab", rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        },
+        status: 1,
+        says: &[
+            "FAILED: adapt /aufs/etc/fstab: a union is on /: cannot adapt /aufs/etc/fstab: it is no regular file",
+            "remedy: mend it in the tree on the NFS server",
         ],
     },
     Failing {

@@ -37,6 +37,7 @@ mod readme;
 pub mod records;
 pub mod server;
 pub mod shell;
+mod socket;
 mod stamp;
 mod step;
 pub mod suite;

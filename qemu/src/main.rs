@@ -22,7 +22,8 @@ const HELP: &str = "\
      --interactive      hands the console over
   demo [--interactive]  all of it from nothing, shown step by step
   test [NAME…] [--readme]
-                        all tests, or those whose names contain NAME; of faults, each for as long as may be;
+                        all tests, or those in tests/NAME.rs and those whose names contain NAME; of
+                        faults, each for as long as may be;
                         --readme: what the faults came to, into the README
   bench [--rounds N] [--readme]
                         rootaufs against a shell script and overlayroot, N boots of each (5); --readme: into the README

@@ -1,12 +1,13 @@
 //! QEMU's machine protocol (QMP): links up and down, power, the end.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Value};
+
+use crate::socket::connect;
 
 /// QEMU answers at once, or something is wrong.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -14,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Connects, executes one command, and returns its answer.
 pub fn execute(socket: &Path, command: &str, arguments: Value) -> Result<Value> {
     let what = || format!("QMP {command} at {}", socket.display());
-    let stream = UnixStream::connect(socket).with_context(what)?;
+    let stream = connect(socket, LIMIT).with_context(what)?;
     stream.set_read_timeout(Some(LIMIT))?;
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);

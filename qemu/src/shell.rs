@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 
 use crate::lock::{lock_one_of, Lock};
+use crate::socket;
 
 /// The line has no flow control: the kernel keeps 64 KiB of what nobody has read yet, and drops the rest.
 const LONGEST_COMMAND: usize = 32 * 1024;
@@ -86,8 +87,7 @@ impl Shell {
 
     fn connect(&self, busy: Duration, limit: Duration) -> Result<Option<Line>> {
         let (_, lock) = lock_one_of(&[&self.lock], "the command channel", busy)?;
-        let stream = UnixStream::connect(&self.socket)
-            .with_context(|| format!("cannot reach the machine's command channel {}", self.socket.display()))?;
+        let stream = socket::connect(&self.socket, limit).context("the machine's command channel")?;
         let nonce = nonce();
         let mut line = Line { stream, nonce: nonce.clone(), received: Vec::new(), _lock: lock };
         let started = Instant::now();

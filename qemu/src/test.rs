@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 
 use crate::paths::Paths;
 use crate::server::Server;
@@ -11,6 +11,21 @@ use crate::{faults, image, readme};
 
 /// Tests that boot machines run this many at a time: the machines share two cores with the server.
 const AT_ONCE: &str = "--test-threads=2";
+
+/// The tests that need root.
+const MOUNTING: &str = "union";
+
+/// The hunts themselves are for cargo-fuzz; that they can be begun is seen here.
+const FUZZ_TARGETS: [&str; 8] = [
+    "cargo",
+    "build",
+    "--quiet",
+    "--locked",
+    "--manifest-path",
+    "tests/fuzz/Cargo.toml",
+    "--target-dir",
+    "target/fuzz",
+];
 
 /// How many tests passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,38 +47,116 @@ impl Count {
     }
 }
 
-/// Runs the tests whose names contain one of `names`; without names, all, and format, lints and shell files before. Where
-/// all pass, what the scenarios of faults found goes into the README, if `readme` asks for that.
+/// What is asked for.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// A test is meant by a name that its own name contains, and by that of its file; without names, all are.
+    names: Vec<String>,
+    /// The files of tests, `tests/<file>.rs`.
+    files: Vec<String>,
+}
+
+impl Wanted {
+    fn new(paths: &Paths, names: &[String]) -> Result<Self> {
+        let mut files = Vec::new();
+        let folder = paths.project().join("tests");
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            files.extend(entry?.file_name().to_str().and_then(|name| name.strip_suffix(".rs")).map(str::to_owned));
+        }
+        files.sort();
+        Ok(Self { names: names.to_owned(), files })
+    }
+
+    fn is_all(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    fn is_whole(&self, file: &str) -> bool {
+        self.names.iter().any(|name| name == file)
+    }
+
+    /// What to run of the files that match `target`: which, and by which parts of names.
+    fn of(&self, target: &str) -> Vec<(String, Vec<String>)> {
+        if self.is_all() {
+            return vec![(target.to_owned(), Vec::new())];
+        }
+        let words = |file: &str| if self.is_whole(file) { Vec::new() } else { self.names.clone() };
+        self.files.iter().filter(|file| matches(target, file)).map(|file| (file.clone(), words(file))).collect()
+    }
+}
+
+/// Whether `target`, a name or `*` and its end, is that file.
+fn matches(target: &str, file: &str) -> bool {
+    target.strip_prefix('*').map_or(file == target, |end| file.ends_with(end))
+}
+
+/// What needs the lab: a title, the files of tests, and how many tests at a time.
+const BOOTED: [(&str, &str, &str); 5] = [
+    ("whole boots", "*boot", AT_ONCE),
+    ("update-initramfs", "initramfs", AT_ONCE),
+    ("faults", "faults", AT_ONCE),
+    ("faults of the server", "server_faults", "--test-threads=1"),
+    ("whole boots against the clock", "timed", "--test-threads=1"),
+];
+
+/// Runs the tests in the files that `names` are, and those whose names contain one of them; without names, all, and
+/// format, lints and shell files before. Where all pass, what the scenarios of faults found goes into the README, if
+/// `readme` asks for that.
 pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) -> Result<Count> {
-    let mut count = Count::default();
     faults::forget(paths)?;
-    if names.is_empty() {
+    let wanted = Wanted::new(paths, names)?;
+    let mut count = Count::default();
+    let mut cargo = Cargo { paths, seen: Vec::new(), faults: wanted.is_whole("faults") };
+    if wanted.is_all() {
         count.add(checks(paths)?);
     }
-    count.add(cargo_test(paths, "unit tests", &["--workspace"], &[], names)?);
-    match booted(paths, mirror) {
-        Ok(server) => {
-            let with_lab = |title: &str, target: &str, threads: &str| {
-                let options = ["--package", "sidus", "--features", "lab", "--test", target];
-                cargo_test(paths, title, &options, &[threads], names)
-            };
-            let boot = with_lab("whole boots", "*boot", AT_ONCE);
-            let initramfs = with_lab("update-initramfs", "initramfs", AT_ONCE);
-            let faults = with_lab("faults", "faults", AT_ONCE);
-            let server_faults = with_lab("faults of the server", "server_faults", "--test-threads=1");
-            let timed = with_lab("whole boots against the clock", "timed", "--test-threads=1");
-            server.stop()?;
-            count.add(boot?);
-            count.add(initramfs?);
-            count.add(faults?);
-            count.add(server_faults?);
-            count.add(timed?);
-            if readme && count.failed == 0 {
-                readme::fill(paths, &faults::README_MARKS, &faults::table(paths)?)?;
+    count.add(cargo.test("unit tests", &["--workspace"], &[], names)?);
+    let in_lab = |file: &str| BOOTED.iter().any(|(_, target, _)| matches(target, file));
+    for file in wanted.files.iter().filter(|file| wanted.is_whole(file) && *file != MOUNTING && !in_lab(file)) {
+        count.add(cargo.test(file, &["--package", "sidus", "--test", file], &[], &[])?);
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        for (file, words) in wanted.of(MOUNTING) {
+            let options = ["--package", "sidus", "--features", "root", "--test", &file];
+            count.add(cargo.test("mount namespaces", &options, &[], &words)?);
+        }
+    }
+    let mut booting = Vec::new();
+    for (title, target, threads) in BOOTED {
+        for (file, words) in wanted.of(target) {
+            if words.is_empty() || cargo.has(&file, &words)? {
+                booting.push((title, threads, file, words));
             }
         }
-        Err(error) => {
-            println!("FAILED: the lab: {error:#}");
+    }
+    if !booting.is_empty() {
+        match booted(paths, mirror) {
+            Ok(server) => {
+                let run = booting.into_iter().map(|(title, threads, file, words)| {
+                    cargo.test(title, &["--package", "sidus", "--features", "lab", "--test", &file], &[threads], &words)
+                });
+                let counts: Vec<_> = run.collect();
+                server.stop()?;
+                for counted in counts {
+                    count.add(counted?);
+                }
+                if readme && count.failed == 0 {
+                    readme::fill(paths, &faults::README_MARKS, &faults::table(paths)?)?;
+                }
+            }
+            Err(error) => {
+                println!("FAILED: the lab: {error:#}");
+                count.add(Count::one(false));
+            }
+        }
+    }
+    if !is_root && (wanted.is_all() || wanted.is_whole(MOUNTING)) {
+        println!("NOT RUN: the tests in mount namespaces (tests/{MOUNTING}.rs), which need root");
+    }
+    for name in names {
+        if !cargo.seen.iter().any(|test| test.contains(name.as_str())) {
+            println!("FAILED: no test was run that {name:?} means");
             count.add(Count::one(false));
         }
     }
@@ -90,6 +183,7 @@ fn checks(paths: &Paths) -> Result<Count> {
         ("format", ["cargo", "fmt", "--all", "--check"].as_slice()),
         ("lints", clippy.as_slice()),
         ("shell files", shellcheck.as_slice()),
+        ("fuzz targets", &FUZZ_TARGETS),
     ] {
         heading(name);
         let [program, arguments @ ..] = command else {
@@ -122,37 +216,69 @@ fn shell_files(paths: &Paths) -> Result<Vec<String>> {
     Ok(names.split('\0').filter(|name| !name.is_empty()).filter(is_shell).map(str::to_owned).collect())
 }
 
-/// Runs `cargo test`, shows what it prints, and sums what libtest counts. A run that ends without a count failed.
-fn cargo_test(paths: &Paths, title: &str, options: &[&str], to_tests: &[&str], names: &[String]) -> Result<Count> {
-    heading(title);
-    let mut child = Command::new("cargo")
-        .args(["test", "--no-fail-fast"])
-        .args(options)
-        .arg("--")
-        .args(to_tests)
-        .args(names)
-        .current_dir(paths.project())
-        // An error says where it comes from in words.
-        .env("RUST_BACKTRACE", "0")
-        .envs(names.iter().any(|name| name == "faults").then_some(("SIDUS_LAB_FAULTS", "all")))
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo")?;
-    let mut count = Count::default();
-    let output = child.stdout.take().context("cargo has no output")?;
-    for line in BufReader::new(output).lines() {
-        let line = line.context("cannot read cargo's output")?;
-        println!("{line}");
-        if let Some(counted) = parse(&line) {
-            count.add(counted);
+/// `cargo test`, as often as it takes.
+struct Cargo<'a> {
+    paths: &'a Paths,
+    /// The names of the tests that ran.
+    seen: Vec<String>,
+    /// Whether the whole suite of faults is asked for, which takes long, not its core.
+    faults: bool,
+}
+
+impl Cargo<'_> {
+    /// Runs the tests whose names contain one of `words`, shows what is printed, and sums what libtest counts. A run that
+    /// ends without a count failed.
+    fn test(&mut self, title: &str, options: &[&str], to_tests: &[&str], words: &[String]) -> Result<Count> {
+        heading(title);
+        let mut child = Command::new("cargo")
+            .args(["test", "--no-fail-fast"])
+            .args(options)
+            .arg("--")
+            .args(to_tests)
+            .args(words)
+            .current_dir(self.paths.project())
+            // An error says where it comes from in words.
+            .env("RUST_BACKTRACE", "0")
+            .envs(self.faults.then_some(("SIDUS_LAB_FAULTS", "all")))
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo")?;
+        let mut count = Count::default();
+        if words.is_empty() {
+            // A whole file is asked for by its own name.
+            self.seen.extend(options.last().map(|file| (*file).to_owned()));
         }
+        let output = child.stdout.take().context("cargo has no output")?;
+        for line in BufReader::new(output).lines() {
+            let line = line.context("cannot read cargo's output")?;
+            println!("{line}");
+            if let Some(counted) = parse(&line) {
+                count.add(counted);
+            }
+            self.seen.extend(test_of(&line).map(str::to_owned));
+        }
+        let success = child.wait()?.success();
+        if !success && count.failed == 0 {
+            println!("FAILED: {title}: cargo test ended without a failed test");
+            count.add(Count::one(false));
+        }
+        Ok(count)
     }
-    let success = child.wait()?.success();
-    if !success && count.failed == 0 {
-        println!("FAILED: {title}: cargo test ended without a failed test");
-        count.add(Count::one(false));
+
+    /// Whether a file of tests that need the lab has one whose name contains one of `words`.
+    fn has(&self, file: &str, words: &[String]) -> Result<bool> {
+        let output = Command::new("cargo")
+            .args(["test", "--quiet", "--package", "sidus", "--features", "lab", "--test", file, "--", "--list"])
+            .args(words)
+            .current_dir(self.paths.project())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!("tests/{file}.rs cannot be compiled");
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).lines().any(|line| line.ends_with(": test")))
     }
-    Ok(count)
 }
 
 /// `test result: ok. 3 passed; 0 failed; …`
@@ -164,6 +290,11 @@ fn parse(line: &str) -> Option<Count> {
     Some(Count { passed: number("passed")?, failed: number("failed")? })
 }
 
+/// `test boot::plain ... ok`
+fn test_of(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.split_once(" ... ").map(|(name, _)| name)
+}
+
 fn heading(text: &str) {
     println!("\n== {text}");
 }
@@ -171,6 +302,25 @@ fn heading(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_means_a_file_or_what_is_in_names() {
+        let runs = |names: &[&str], target: &str| {
+            let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+            let wanted = Wanted { names: owned(names), files: owned(&["boot", "faults", "iscsi_boot"]) };
+            let run = |(file, words): (String, Vec<String>)| [vec![file], words].concat().join(" ");
+            wanted.of(target).into_iter().map(run).collect::<Vec<_>>()
+        };
+        for (names, target, expected) in [
+            (&[][..], "*boot", vec!["*boot"]),
+            (&["chap"], "*boot", vec!["boot chap", "iscsi_boot chap"]),
+            (&["boot"], "*boot", vec!["boot", "iscsi_boot boot"]),
+            (&["iscsi_boot", "chap"], "*boot", vec!["boot iscsi_boot chap", "iscsi_boot"]),
+            (&["chap"], "faults", vec!["faults chap"]),
+        ] {
+            assert_eq!(runs(names, target), expected, "{names:?}, {target}");
+        }
+    }
 
     #[test]
     fn libtest_is_counted() {
@@ -185,5 +335,7 @@ mod tests {
             assert_eq!(parse(line), Some(Count { passed, failed }), "{line}");
         }
         assert_eq!(parse("test boot::plain ... ok"), None);
+        assert_eq!(test_of("test boot::plain ... ok"), Some("boot::plain"));
+        assert_eq!(test_of("test result: ok. 3 passed; 0 failed"), None);
     }
 }

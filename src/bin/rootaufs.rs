@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use sidus::cli::{parse, Verb, USAGE};
+use sidus::iscsi::credentials::CredentialsFile;
 use sidus::keeper::report::KeeperReport;
 use sidus::keeper::{self, keep_here, Task};
 use sidus::lun::read_credentials;
@@ -48,10 +49,10 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&format!("cannot watch this node: {error}"), 1),
         },
-        Verb::CheckCredentials { file } => match read_credentials(&file) {
+        Verb::CheckCredentials { file } => match check_credentials(root, &file) {
             Ok(Some(_)) => ExitCode::SUCCESS,
             Ok(None) => complain(&format!("{}: no such file", file.display()), 1),
-            Err(error) => complain(&error.to_string(), 1),
+            Err(error) => complain(&error, 1),
         },
         Verb::Version => print(concat!("rootaufs ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Help => print(USAGE),
@@ -63,6 +64,12 @@ fn status(root: &Path, json: bool) -> std::io::Result<String> {
         return std::fs::read_to_string(root.join(REPORT));
     }
     Ok(describe(&Report::read(root)?, &Now::look(root)?))
+}
+
+/// Reads the file as the initramfs will; a relative path begins where this program was called.
+fn check_credentials(root: &Path, file: &Path) -> Result<Option<CredentialsFile>, String> {
+    let file = std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    read_credentials(root, &file).map_err(|error| error.to_string())
 }
 
 /// Starts a keeper, where none is at work.

@@ -153,11 +153,12 @@ impl SendTargets {
                 }
                 Ok(Action::Send(self.request(target_tag, lun, Vec::new())))
             }
-            // The target asks whether we are alive; an answer keeps the number of our question.
+            // The target asks whether we are alive; an answer keeps the number of our question, and has no data
+            // (RFC 7143 11.18, 11.19): whatever came with it is not carried back.
             Body::NopIn { lun, target_tag, .. } if pdu.tag == NO_TAG && target_tag != NO_TAG => Ok(Action::Send(Pdu {
                 tag: NO_TAG,
                 body: Body::NopOut { lun, target_tag, cmd_sn: self.cmd_sn, exp_stat_sn: self.exp_stat_sn },
-                data: pdu.data.clone(),
+                data: Vec::new(),
             })),
             Body::Reject { reason, .. } => Err(DiscoveryError::Rejected { reason }),
             Body::Async { event, .. } => Err(DiscoveryError::Ended { event }),
@@ -264,7 +265,7 @@ fn ignore_address(ignored: &mut Vec<String>, name: &Iqn, error: &PortalError) {
     }
 }
 
-/// Names for an error: the first [`MAX_LISTED`], and how many there are.
+/// Names for an error: how many there are, which a line that is cut still says, and the first [`MAX_LISTED`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     names: Vec<Iqn>,
@@ -286,14 +287,18 @@ impl Listed {
 
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.total == 0 {
-            return f.write_str("nothing");
-        }
-        for (index, name) in self.names.iter().enumerate() {
-            if index > 0 {
-                f.write_str(", ")?;
+        let mut between = match self.total {
+            0 => return f.write_str("no targets"),
+            1 => "1 target: ",
+            total => {
+                write!(f, "{total} targets")?;
+                ": "
             }
+        };
+        for name in &self.names {
+            f.write_str(between)?;
             name.fmt(f)?;
+            between = ", ";
         }
         match self.total.saturating_sub(self.names.len()) {
             0 => Ok(()),
@@ -314,7 +319,7 @@ pub enum ChooseError {
         offered: Listed,
     },
     /// Several do.
-    #[error("{} targets bear the address {ip}; exactly one is expected: {matching}", matching.total)]
+    #[error("exactly one target may bear the address {ip}; {matching}")]
     Several {
         /// The node's address.
         ip: IpAddr,

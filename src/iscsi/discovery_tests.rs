@@ -56,7 +56,7 @@ fn the_choice_is_exact() {
         ("fd00:0::2", Ok("iqn.2026-01.org.example:x:fd00::2")),
         (
             "10.13.20.1",
-            Err("no target's name ends in \":10.13.20.1\"; the portal offers this initiator iqn.2026-01.org.example:10.13.20.10, \
+            Err("no target's name ends in \":10.13.20.1\"; the portal offers this initiator 4 targets: iqn.2026-01.org.example:10.13.20.10, \
                  iqn.2026-01.org.example:10.13.20.101, iqn.2026-01.org.example:x:fd00::2, iqn.2026-01.org.example:10.13.20.10.bak"),
         ),
     ] {
@@ -68,14 +68,17 @@ fn the_choice_is_exact() {
     }
     assert_eq!(
         choose(&targets(&[":a:10.0.0.1", ":b:10.0.0.1"]), "10.0.0.1".parse().unwrap()).map_err(|e| e.to_string()),
-        Err("2 targets bear the address 10.0.0.1; exactly one is expected: iqn.2026-01.org.example:a:10.0.0.1, \
+        Err("exactly one target may bear the address 10.0.0.1; 2 targets: iqn.2026-01.org.example:a:10.0.0.1, \
              iqn.2026-01.org.example:b:10.0.0.1"
             .into())
     );
     let endings: Vec<String> = (0..100).map(|n| format!(":{n}")).collect();
     let many = targets(&endings.iter().map(String::as_str).collect::<Vec<_>>());
     let error = choose(&many, "10.0.0.1".parse().unwrap()).unwrap_err().to_string();
-    assert!(error.ends_with(":15 and 84 more"), "{error}");
+    let start = "no target's name ends in \":10.0.0.1\"; the portal offers this initiator 100 targets: iqn";
+    assert!(error.starts_with(start) && error.ends_with(":15 and 84 more"), "{error}");
+    let one = choose(&many[..1], "10.0.0.1".parse().unwrap()).unwrap_err().to_string();
+    assert!(one.ends_with("the portal offers this initiator 1 target: iqn.2026-01.org.example:0"), "{one}");
 }
 
 #[test]

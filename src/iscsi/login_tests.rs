@@ -172,3 +172,67 @@ fn secrets_are_in_no_debug_output() {
     // Nor as a list of its bytes.
     assert!(!format!("{login:?}").contains("104, 117"));
 }
+
+#[test]
+fn any_answers_end_without_a_panic() {
+    use crate::iscsi::testing::Random;
+    let account = |name: &str| Account { name: name.into(), secret: Secret::new(name) };
+    let accounts = [
+        None,
+        Some(Credentials { own: account("node"), target: None }),
+        Some(Credentials { own: account("node"), target: Some(account("san")) }),
+    ];
+    let texts = [
+        "AuthMethod=CHAP|",
+        "AuthMethod=None|",
+        "CHAP_A=5|",
+        "CHAP_I=1|CHAP_C=0x00|",
+        "CHAP_C=0x30313233343536373839616263646566|",
+        "CHAP_N=san|CHAP_R=0x00|",
+        "MaxBurstLength=512|",
+        "FirstBurstLength=16777215|",
+        "HeaderDigest=CRC32C,None|",
+        "TargetPortalGroupTag=1|",
+        "TargetAddress=10.0.0.1|",
+        "MaxRecvData",
+        "X-unknown=1|",
+        "=|",
+    ];
+    let mut random = Random::new(10);
+    let mut ends = [0; 3];
+    for round in 0..20_000 {
+        let mut login = Login::new(Config { credentials: accounts[round % 3].clone(), ..config() });
+        login.start().unwrap();
+        let mut answers = 0;
+        loop {
+            answers += 1;
+            assert!(answers <= MAX_ROUNDS + 1, "a login that does not end");
+            let flags: String = "soTC".chars().filter(|_| random.below(2) == 0).collect();
+            let text: String = (0..random.below(5)).map(|_| texts[random.below(texts.len())]).collect();
+            let mut answer = response(&flags, answers, &text);
+            if let Body::LoginResponse { status_class, status_detail, .. } = &mut answer.body {
+                *status_class = u8::from(random.below(20) == 0);
+                *status_detail = u8::try_from(random.below(4)).unwrap();
+            }
+            match login.receive(&answer) {
+                Ok(Action::Send(_)) => {}
+                Ok(Action::Done(end)) => {
+                    // Who demands a proof of the target gets it, or no session.
+                    assert_ne!((round % 3, end.authenticated), (2, Authenticated::No));
+                    assert_ne!((round % 3, end.authenticated), (2, Authenticated::Node));
+                    ends[0] += 1;
+                    break;
+                }
+                Ok(Action::Redirect { .. }) => {
+                    ends[1] += 1;
+                    break;
+                }
+                Err(_) => {
+                    ends[2] += 1;
+                    break;
+                }
+            }
+        }
+    }
+    assert!(ends.iter().all(|count| *count > 0), "{ends:?}: one end was never reached");
+}

@@ -153,7 +153,7 @@ impl Lun {
     /// # Errors
     /// [`LunError`]
     pub fn find_target(&mut self, options: &IscsiOptions, log: &Log) -> Result<String, LunError> {
-        self.credentials = read_credentials(&self.root.join(CREDENTIALS))?.unwrap_or_default();
+        self.credentials = read_credentials(&self.root, Path::new(CREDENTIALS))?.unwrap_or_default();
         let (root, credentials) = (&self.root, &self.credentials);
         let found =
             persist(self.deadline, log, &mut |deadline| target::find(root, options, credentials, log, deadline))?;
@@ -264,11 +264,11 @@ impl Lun {
         }
     }
 
-    /// Mounts the volume.
+    /// Mounts the volume; a driver that is in the tree on `tree` is loaded from there.
     ///
     /// # Errors
     /// [`LunError`]
-    pub fn mount_volume(&mut self, at: &Path, drivers: &LunSupport) -> Result<(), LunError> {
+    pub fn mount_volume(&mut self, at: &Path, drivers: &LunSupport, tree: &Path) -> Result<(), LunError> {
         let volume = self.volume.as_ref().ok_or(LunError::Order { missing: "the volume" })?;
         let kind = volume.fs.kind;
         let driver = match kind {
@@ -278,7 +278,7 @@ impl Lun {
         };
         match driver {
             FsSupport::Ready => {}
-            FsSupport::Module(files) => files.iter().try_for_each(|file| modules::load(file))?,
+            FsSupport::Module(files) => files.iter().try_for_each(|file| modules::load(file, tree))?,
             FsSupport::Missing { .. } | FsSupport::NotAsked => return Err(LunError::NoDriver { fs: kind.name() }),
         }
         Ok(mount::mount_volume(kind.name(), &volume.device, at)?)

@@ -1,6 +1,5 @@
 //! Finds the target that is this node's, and logs in to it.
 
-use std::fs;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -26,6 +25,7 @@ use crate::iscsi::session::{self, Session, SessionError};
 use crate::iscsi::tcp::{discover, TcpError};
 use crate::kmsg::{Level, Log};
 use crate::options::IscsiOptions;
+use crate::view;
 
 /// The credentials, below `/` of the initramfs.
 pub const CREDENTIALS: &str = "etc/sidus/iscsi.conf";
@@ -45,18 +45,19 @@ pub struct Found {
     pub mac: Option<[u8; 6]>,
 }
 
-/// Reads the file of credentials; `None` where there is none.
+/// Reads the file of credentials at `path` below `root`; `None` where there is none.
 ///
 /// # Errors
 /// [`LunError::Credentials`], [`LunError::File`]; no error has any of its values.
-pub fn read_credentials(path: &Path) -> Result<Option<CredentialsFile>, LunError> {
-    let failed = |source| LunError::File { doing: "read", path: path.to_owned(), source };
-    let file = match fs::File::open(path) {
+pub fn read_credentials(root: &Path, path: &Path) -> Result<Option<CredentialsFile>, LunError> {
+    let shown = root.join(path);
+    let failed = |source| LunError::File { doing: "read", path: shown.clone(), source };
+    let file = match view::open_regular(root, path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let wrong = |source| LunError::Credentials { path: path.to_owned(), source };
+    let wrong = |source| LunError::Credentials { path: shown.clone(), source };
     check_mode(file.metadata().map_err(failed)?.mode()).map_err(wrong)?;
     let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
     let mut contents = Vec::new();
@@ -313,8 +314,10 @@ mod tests {
 
     #[test]
     fn a_file_that_others_can_read_is_refused() {
+        use std::fs;
         use std::os::unix::fs::PermissionsExt;
         let path = std::env::temp_dir().join(format!("sidus-credentials-{}", std::process::id()));
+        let read_credentials = |path: &Path| super::read_credentials(Path::new("/"), path);
         assert_eq!(read_credentials(&path).unwrap(), None);
         fs::write(&path, "username = a\npassword = b\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();

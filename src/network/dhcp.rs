@@ -206,6 +206,18 @@ mod tests {
     }
 
     #[test]
+    fn any_bytes_never_panic() {
+        let mut random = crate::iscsi::testing::Random::new(11);
+        for _ in 0..20_000 {
+            let options = random.of(&[0, 1, 4, 5, 6, 51, 53, 54, 56, 58, 59, 255], 40);
+            if let Some(Answer::Ack { times: Times { renew, rebind, end }, .. }) = parse(&reply(&options), XID, CARD) {
+                assert!(renew <= rebind && rebind <= end, "{options:?}");
+            }
+            let _ = parse(&random.bytes(400), XID, CARD);
+        }
+    }
+
+    #[test]
     fn times_make_sense_whatever_the_server_says() {
         let table = [
             ((120, None, None), (60, 105, 120)),

@@ -45,8 +45,10 @@ pub(super) const TARGET: Key = Key::new(
     &["sidus.iscsi.target"],
     "an iSCSI name, which may hold {ip}, {mac}, {hostname} and {uuid}, as in iqn.2013-04.zone.sidus.target:{ip}",
 );
-pub(super) const INITIATOR: Key =
-    Key::new(&["ISCSI_INITIATOR", "iscsi_initiator"], "an iSCSI name, as in iqn.2013-04.zone.sidus.target:default");
+pub(super) const INITIATOR: Key = Key::new(
+    &["ISCSI_INITIATOR", "iscsi_initiator"],
+    "an iSCSI name, which may hold {ip}, {mac}, {hostname} and {uuid}, as in iqn.2026-01.org.example:{hostname}",
+);
 pub(super) const LUN: Key = Key::new(&["sidus.iscsi.lun"], "a number from 0 to 16383");
 pub(super) const DIGEST: Key = Key::new(&["sidus.iscsi.digest"], "crc32c or none");
 pub(super) const RECOVERY: Key = Key::new(&["sidus.iscsi.recovery"], "seconds from 1 to 86400");

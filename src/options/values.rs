@@ -1,6 +1,9 @@
 //! What the values of the keys may be.
 
+use std::net::Ipv4Addr;
+
 use super::{Guard, OnFailure, TmpfsInodes, TmpfsSize, UnionChoice};
+use crate::iscsi::identity::{expand, Facts};
 use crate::iscsi::name::{Iqn, Portal};
 use crate::iscsi::negotiation::Digest;
 
@@ -101,7 +104,9 @@ impl Value for Portals {
                 Some((_, rest)) => rest.starts_with(':'),
                 None => text.matches(':').count() == 1,
             };
-            text.parse().ok().map(|portal| (portal, has_port))
+            // Nobody listens on these, and a node that tries would wait for its whole time.
+            let nowhere = |portal: &Portal| portal.ip.is_unspecified() || portal.ip.is_multicast();
+            text.parse().ok().filter(|portal| !nowhere(portal)).map(|portal| (portal, has_port))
         };
         text.split(',').map(portal).collect::<Option<_>>().map(Self)
     }
@@ -156,8 +161,10 @@ pub(super) struct NameText(pub(super) String);
 
 impl Value for NameText {
     fn read(text: &str) -> Option<Self> {
-        let start = ["iqn.", "eui.", "naa."].iter().any(|start| text.starts_with(start));
-        (start && text.len() <= 223).then(|| Self(text.to_owned()))
+        // What becomes of it on some node: so a wrong placeholder is found before a node boots.
+        let known = || Some("node".to_owned());
+        let node = Facts { ip: Some(Ipv4Addr::LOCALHOST.into()), mac: Some([1; 6]), hostname: known(), uuid: known() };
+        expand(text, &node).ok()?.parse::<Iqn>().ok().map(|_| Self(text.to_owned()))
     }
 }
 

@@ -283,4 +283,16 @@ mod tests {
         assert_eq!(holder(&[0; 8]), Some(None));
         assert_eq!(holder(&[]), None);
     }
+
+    #[test]
+    fn any_bytes_never_panic() {
+        let mut random = crate::iscsi::testing::Random::new(12);
+        for _ in 0..20_000 {
+            let bytes = random.bytes(300);
+            let _ = (Sense::decode(&bytes), holder(&bytes));
+            if let Some(Keys { keys, .. }) = keys(&bytes) {
+                assert!(keys.len() * 8 <= bytes.len());
+            }
+        }
+    }
 }

@@ -1,0 +1,317 @@
+//! The layer's directories. A volume may bring them along from an earlier boot, and whoever could write to the volume
+//! meanwhile may have put something else in their place: what is not as it was made here is an error.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{chown, DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::kmsg::{Level, Log};
+use crate::plan::LayerDirs;
+
+/// The mode of all that is no part of the merged view: nobody but root may enter.
+const PRIVATE: u32 = 0o700;
+
+/// Why there is no layer.
+#[derive(Debug, Error)]
+pub enum LayerError {
+    /// A link, whose end is not known, or a file.
+    #[error("{} is no directory", path.display())]
+    NoDirectory {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// Somebody else could have changed what is in it.
+    #[error("{} belongs to user {uid}; user {expected} was expected", path.display())]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Who made it.
+        expected: u32,
+    },
+    /// Others can enter it.
+    #[error("{} has mode {mode:04o}; {PRIVATE:04o} was expected", path.display())]
+    Mode {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Another release's layer, which an empty one beside it would hide.
+    #[error("{} is a layer of another version; {expected} was expected", path.display())]
+    Version {
+        /// The layer.
+        path: PathBuf,
+        /// The version that this program knows.
+        expected: String,
+    },
+    /// The file system's answer.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// As in `make directory`.
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl LayerError {
+    fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { doing, path, source }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Version { .. } => {
+                "boot with the release of rootaufs that made it, or rename the folder sidus of the volume on the iSCSI \
+                 server: then a new layer is begun"
+            }
+            Self::File { .. } => "check the volume for free space and errors, and the export for no_root_squash",
+            _ => {
+                "somebody changed the layer: mend it on the iSCSI server, or rename the folder sidus of the volume: then \
+                 a new layer is begun"
+            }
+        }
+    }
+}
+
+/// Makes a layer's directories, or takes those that are there. The merged root takes its owner and mode from the upper
+/// one: a mere 0700 there would lock every user out of the node. All lies below a directory that only root may enter,
+/// since a file that is changed behind the union's back is undefined behaviour, and the work directory is nobody's
+/// business.
+///
+/// # Errors
+/// [`LayerError`]
+pub fn make(layer: &LayerDirs, like: &Path, log: &Log) -> Result<(), LayerError> {
+    let owner = rustix::process::geteuid().as_raw();
+    let LayerDirs { private, upper, work, .. } = layer;
+    keep_private(private, owner)?;
+    let inside = upper.strip_prefix(private).unwrap_or(upper);
+    let mut folder = private.clone();
+    for (depth, part) in inside.parent().into_iter().flat_map(Path::components).enumerate() {
+        if depth == 0 {
+            refuse_other_versions(private, &part.as_os_str().to_string_lossy())?;
+        }
+        folder.push(part);
+        keep_private(&folder, owner)?;
+    }
+    keep_private(work, owner)?;
+    match fs::symlink_metadata(upper) {
+        Ok(there) if there.is_dir() => Ok(()),
+        Ok(_) => Err(LayerError::NoDirectory { path: upper.clone() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_upper(upper, like, log),
+        Err(error) => Err(LayerError::file("look at", upper)(error)),
+    }
+}
+
+/// Makes a directory that is root's alone, or sees that it is.
+fn keep_private(path: &Path, owner: u32) -> Result<(), LayerError> {
+    match DirBuilder::new().mode(PRIVATE).create(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(LayerError::file("make directory", path)(error)),
+    }
+    let there = fs::symlink_metadata(path).map_err(LayerError::file("look at", path))?;
+    let (path, uid, mode) = (path.to_owned(), there.uid(), there.mode() & 0o777);
+    if !there.is_dir() {
+        return Err(LayerError::NoDirectory { path });
+    }
+    if uid != owner {
+        return Err(LayerError::Owner { path, uid, expected: owner });
+    }
+    if mode != PRIVATE {
+        return Err(LayerError::Mode { path, mode });
+    }
+    Ok(())
+}
+
+/// Looks for `v2` beside `v1`: what an administrator expects on this node is in there.
+fn refuse_other_versions(private: &Path, expected: &str) -> Result<(), LayerError> {
+    for entry in fs::read_dir(private).map_err(LayerError::file("read directory", private))? {
+        let name = entry.map_err(LayerError::file("read directory", private))?.file_name();
+        let name = name.to_string_lossy();
+        let is_version = name.strip_prefix('v').is_some_and(|digits| digits.parse::<u32>().is_ok());
+        if is_version && name != expected {
+            return Err(LayerError::Version { path: private.join(&*name), expected: expected.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the upper directory like the lower one. It gets its name last: one that a power cut left half made would else be
+/// taken for whole at the next boot.
+fn make_upper(upper: &Path, like: &Path, log: &Log) -> Result<(), LayerError> {
+    let new = &upper.with_extension("new");
+    match fs::remove_dir(new) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(LayerError::file("remove", new)(error)),
+    }
+    DirBuilder::new().mode(PRIVATE).create(new).map_err(LayerError::file("make directory", new))?;
+    let model = fs::metadata(like).map_err(LayerError::file("read owner and mode of", like))?;
+    chown(new, Some(model.uid()), Some(model.gid())).map_err(LayerError::file("set owner of", new))?;
+    let mode = Permissions::from_mode(model.mode() & 0o7777);
+    fs::set_permissions(new, mode).map_err(LayerError::file("set mode of", new))?;
+    copy_attributes(like, new, log)?;
+    fs::rename(new, upper).map_err(LayerError::file("name", upper))
+}
+
+/// Copies the extended attributes (access lists, labels) of a directory, as far as the other file system takes them.
+fn copy_attributes(from: &Path, to: &Path, log: &Log) -> Result<(), LayerError> {
+    let mut names = vec![0_u8; 64 << 10];
+    let length = match rustix::fs::listxattr(from, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(errno) => return Err(LayerError::file("list attributes of", from)(errno.into())),
+    };
+    for name in names.get(..length).unwrap_or_default().split(|byte| *byte == 0) {
+        let name = String::from_utf8_lossy(name);
+        // trusted.* is the union's own, and a server's file system may have some.
+        let copied = ["system.posix_acl_", "security.", "user."].iter().any(|start| name.starts_with(start));
+        if !copied {
+            continue;
+        }
+        let mut value = vec![0_u8; 64 << 10];
+        let length = rustix::fs::getxattr(from, &*name, &mut value)
+            .map_err(|errno| LayerError::file("read attributes of", from)(errno.into()))?;
+        match rustix::fs::setxattr(to, &*name, value.get(..length).unwrap_or_default(), XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP) => {
+                log.say(
+                    Level::Warning,
+                    &format!("{} cannot hold attribute {name} of {}", to.display(), from.display()),
+                );
+            }
+            Err(errno) => return Err(LayerError::file("set attributes of", to)(errno.into())),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A volume, and a tree for the layer to be like.
+    struct Volume(PathBuf);
+
+    impl Volume {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("sidus-layer-{name}-{}", std::process::id()));
+            fs::create_dir_all(root.join("tree")).unwrap();
+            fs::set_permissions(root.join("tree"), Permissions::from_mode(0o751)).unwrap();
+            Self(root)
+        }
+
+        fn layer(&self) -> LayerDirs {
+            let at = |path: &str| self.0.join(path);
+            LayerDirs {
+                private: at("sidus"),
+                upper: at("sidus/v1/upper"),
+                work: at("sidus/v1/work"),
+                xino: at("sidus/v1/aufs.xino"),
+            }
+        }
+
+        fn make(&self) -> Result<(), String> {
+            let log = Log::open(Path::new("/nonexistent"));
+            let text = |error: LayerError| error.to_string().replace(&self.0.display().to_string(), "/rw");
+            make(&self.layer(), &self.0.join("tree"), &log).map_err(text)
+        }
+
+        fn mode(&self, path: &str) -> u32 {
+            fs::symlink_metadata(self.0.join(path)).unwrap().mode() & 0o7777
+        }
+    }
+
+    impl Drop for Volume {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_layer_is_made_once_and_taken_again() {
+        let volume = Volume::new("made");
+        for _ in 0..2 {
+            volume.make().unwrap();
+            assert_eq!(volume.mode("sidus/v1/upper"), 0o751);
+            for path in ["sidus", "sidus/v1", "sidus/v1/work"] {
+                assert_eq!(volume.mode(path), 0o700, "{path}");
+            }
+        }
+        // What the node did to its root is the node's.
+        fs::set_permissions(volume.0.join("sidus/v1/upper"), Permissions::from_mode(0o755)).unwrap();
+        volume.make().unwrap();
+        assert_eq!(volume.mode("sidus/v1/upper"), 0o755);
+    }
+
+    #[test]
+    fn one_that_a_power_cut_left_half_made_is_made_anew() {
+        let volume = Volume::new("half");
+        for path in ["sidus", "sidus/v1", "sidus/v1/upper.new"] {
+            DirBuilder::new().mode(0o700).create(volume.0.join(path)).unwrap();
+        }
+        volume.make().unwrap();
+        assert_eq!(volume.mode("sidus/v1/upper"), 0o751);
+        assert!(!volume.0.join("sidus/v1/upper.new").exists());
+    }
+
+    #[test]
+    fn what_somebody_put_in_the_place_of_a_layer_is_an_error_each() {
+        let link = |path: &Path| symlink("/", path).unwrap();
+        let file = |path: &Path| fs::write(path, "").unwrap();
+        let open = |path: &Path| {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        };
+        let folder = |path: &Path| DirBuilder::new().mode(0o700).create(path).unwrap();
+        let table: &[(&str, &dyn Fn(&Path), &str)] = &[
+            ("sidus", &link, "/rw/sidus is no directory"),
+            ("sidus", &file, "/rw/sidus is no directory"),
+            ("sidus", &open, "/rw/sidus has mode 0755; 0700 was expected"),
+            ("sidus/v1", &link, "/rw/sidus/v1 is no directory"),
+            ("sidus/v1", &open, "/rw/sidus/v1 has mode 0755; 0700 was expected"),
+            ("sidus/v1/work", &link, "/rw/sidus/v1/work is no directory"),
+            ("sidus/v1/work", &open, "/rw/sidus/v1/work has mode 0755; 0700 was expected"),
+            ("sidus/v1/upper", &link, "/rw/sidus/v1/upper is no directory"),
+            ("sidus/v1/upper", &file, "/rw/sidus/v1/upper is no directory"),
+            ("sidus/v1/upper.new", &link, "cannot remove /rw/sidus/v1/upper.new: Not a directory (os error 20)"),
+            ("sidus/v2", &folder, "/rw/sidus/v2 is a layer of another version; v1 was expected"),
+        ];
+        for (path, put, expected) in table {
+            let volume = Volume::new("other");
+            let at = volume.0.join(path);
+            for parent in ["sidus", "sidus/v1"].map(|parent| volume.0.join(parent)) {
+                if at != parent && at.starts_with(&parent) {
+                    folder(&parent);
+                }
+            }
+            put(&at);
+            assert_eq!(volume.make(), Err((*expected).to_owned()), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        let volume = Volume::new("owner");
+        let path = volume.0.join("mine");
+        let me = rustix::process::geteuid().as_raw();
+        keep_private(&path, me).unwrap();
+        let error = keep_private(&path, me + 1).unwrap_err().to_string();
+        assert_eq!(error, format!("{} belongs to user {me}; user {} was expected", path.display(), me + 1));
+    }
+}

@@ -1,0 +1,62 @@
+//! What is wrong with a command line.
+
+use thiserror::Error;
+
+use super::OnFailure;
+
+/// Why the command line cannot be obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OptionError {
+    /// A known key with a value that it does not accept.
+    #[error("{key}={value}: not a value of {key}; accepted: {accepts}")]
+    Value {
+        /// As it was written.
+        key: String,
+        /// As it was written.
+        value: String,
+        /// What the key accepts.
+        accepts: &'static str,
+    },
+    /// A key below `sidus.` that does not exist.
+    #[error("{key}: no such key; accepted: {accepts}")]
+    UnknownKey {
+        /// As it was written.
+        key: String,
+        /// All keys below `sidus.`.
+        accepts: String,
+    },
+    /// A key with two values.
+    #[error("{key}: given twice, as {first:?} and as {second:?}; give it once")]
+    Conflict {
+        /// The key.
+        key: &'static str,
+        /// Its first value.
+        first: String,
+        /// A later, different one.
+        second: String,
+    },
+    /// A key without which another one makes no sense.
+    #[error("{key} is missing: {because}; accepted: {accepts}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// What asks for it.
+        because: &'static str,
+        /// What it accepts.
+        accepts: &'static str,
+    },
+    /// Both directions of CHAP have one secret: it would prove nothing.
+    #[error("sidus.iscsi.password and sidus.iscsi.password_in are the same; they must differ (RFC 7143 12.1.3)")]
+    SameSecret,
+}
+
+/// All that is wrong with a command line, and what is to follow the failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadOptions {
+    /// Everything that was found, in the order of [`KEYS`]; never empty.
+    pub problems: Vec<OptionError>,
+    /// `sidus.on_failure=`, where that much could be understood.
+    pub on_failure: OnFailure,
+    /// Whether the plain root is asked for all the same: `aufs=off`, or no `aufs=` at all.
+    pub off: bool,
+}
