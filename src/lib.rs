@@ -28,6 +28,7 @@ pub mod plan;
 pub mod preview;
 pub mod report;
 pub mod scsi;
+pub mod shutdown;
 pub mod status;
 pub mod volume;
 pub mod watch;

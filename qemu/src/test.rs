@@ -51,7 +51,7 @@ pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) 
             let initramfs = with_lab("update-initramfs", "initramfs", AT_ONCE);
             let faults = with_lab("faults", "faults", AT_ONCE);
             let server_faults = with_lab("faults of the server", "server_faults", "--test-threads=1");
-            let timed = with_lab("whole boots against the clock", "timed", "--test-threads=1");
+            let timed = with_lab("whole boots against the clock", "timed*", "--test-threads=1");
             server.stop()?;
             count.add(boot?);
             count.add(initramfs?);
