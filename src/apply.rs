@@ -57,7 +57,7 @@ pub enum StepError {
 }
 
 impl StepError {
-    fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { doing, path, source }
     }
@@ -84,6 +84,7 @@ impl StepError {
             }
             Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
             Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
+            Self::File { path, .. } if path.starts_with("/run") => "the node has too little free memory: give it more",
             Self::File { source, .. } if source.raw_os_error().is_none() => {
                 "mend it in the tree on the NFS server, or in the layer on the iSCSI server"
             }
@@ -151,6 +152,7 @@ enum Undo {
     RemoveDirectory(PathBuf),
     Unmount(PathBuf),
     LogOut,
+    ForgetShutdown,
     MoveBack { from: PathBuf, to: PathBuf },
     MountWritable(PathBuf),
     SuperblockWritable(PathBuf),
@@ -193,6 +195,10 @@ fn carry_out(
             undo.push(Undo::Unmount(at.clone()));
         }
         Step::KeepNetwork { view } => return Ok(Some(keep_network(root, view, log))),
+        Step::PrepareShutdown => {
+            undo.push(Undo::ForgetShutdown);
+            lun.prepare_shutdown()?;
+        }
         Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
         Step::MakeLayer { layer, like } => layer::make(layer, like, log)?,
         Step::Move { from, to } => {
@@ -240,6 +246,7 @@ fn roll_back(undo: Vec<Undo>, lun: &mut Lun, log: &Log) -> Vec<String> {
         let result = match &action {
             Undo::RemoveDirectory(path) => fs::remove_dir(path).map_err(StepError::file("remove directory", path)),
             Undo::Unmount(at) => mount::unmount_from(at).map_err(StepError::from),
+            Undo::ForgetShutdown => lun.forget_shutdown(),
             // A disk that is still mounted must keep its session.
             Undo::LogOut if !left.is_empty() => Ok(()),
             Undo::LogOut => lun.log_out(log).map_err(StepError::from),

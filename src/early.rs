@@ -4,7 +4,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use rustix::system::RebootCommand;
+
 use crate::keeper::Task;
+use crate::shutdown::command;
 
 /// What is said where nothing is understood.
 pub const USAGE: &str = "\
@@ -21,6 +24,10 @@ pub enum Verb {
     },
     /// Be the keeper.
     Keep(Task),
+    /// Watch the session while the node goes down.
+    Watch(RebootCommand),
+    /// End the machine, as systemd-shutdown(8) asks for it: the options after the verb are systemd's own.
+    End(RebootCommand),
 }
 
 /// Parses the arguments, the program's own name not among them; `None` where they are not understood.
@@ -29,7 +36,9 @@ pub fn parse(arguments: &[OsString]) -> Option<Verb> {
     let rootmnt = match arguments {
         [verb] if verb == "init" => PathBuf::from("/root"),
         [verb, option, rootmnt] if verb == "init" && option == "--rootmnt" => PathBuf::from(rootmnt),
-        _ => return Task::parse(arguments).map(Verb::Keep),
+        [verb, how] if verb == "shutdown-watch" => return command(how).map(Verb::Watch),
+        [verb, ..] => return command(verb).map(Verb::End).or_else(|| Task::parse(arguments).map(Verb::Keep)),
+        [] => return None,
     };
     Some(Verb::Init { rootmnt })
 }
@@ -45,6 +54,10 @@ mod tests {
             ("init", init("/root")),
             ("init --rootmnt /sysroot", init("/sysroot")),
             ("keep-here 1 - -", Some(Verb::Keep(Task { session: 1, recovery: None, reserved: None }))),
+            ("shutdown-watch kexec", Some(Verb::Watch(RebootCommand::Kexec))),
+            ("poweroff --log-level 6 --timeout 90000000us", Some(Verb::End(RebootCommand::PowerOff))),
+            ("shutdown-watch exit", None),
+            ("exit", None),
             ("", None),
             ("init --rootmnt", None),
             ("init /sysroot", None),

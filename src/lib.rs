@@ -29,6 +29,7 @@ pub mod plan;
 pub mod preview;
 pub mod report;
 pub mod scsi;
+pub mod shutdown;
 pub mod status;
 pub mod view;
 pub mod volume;

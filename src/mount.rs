@@ -10,7 +10,7 @@ use rustix::fs::{openat2, Mode, OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{
     fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, mount,
-    mount_remount, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags,
+    mount_bind, mount_remount, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags,
     MoveMountFlags, UnmountFlags,
 };
 use thiserror::Error;
@@ -210,6 +210,23 @@ pub fn move_to(from: &Path, to: &Path) -> Result<(), MountError> {
 /// [`MountError`]
 pub fn unmount_from(at: &Path) -> Result<(), MountError> {
     unmount(at, UnmountFlags::empty()).map_err(MountError::new("unmount", at))
+}
+
+/// Unmounts what is mounted at a place, with all that is mounted below it, once nobody uses it any more.
+///
+/// # Errors
+/// [`MountError`]
+pub fn detach(at: &Path) -> Result<(), MountError> {
+    unmount(at, UnmountFlags::DETACH).map_err(MountError::new("unmount", at))
+}
+
+/// Mounts a folder on itself, so that programs in it can be executed, whatever holds for the rest of its file system.
+///
+/// # Errors
+/// [`MountError`]
+pub fn bind_executable(at: &Path) -> Result<(), MountError> {
+    let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV;
+    mount_bind(at, at).and_then(|()| mount_remount(at, flags, c"")).map_err(MountError::new("mount on itself", at))
 }
 
 /// Lets a mount refuse writes, or take them.

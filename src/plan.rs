@@ -162,6 +162,8 @@ pub enum Step {
         /// The root of the merged view.
         view: PathBuf,
     },
+    /// Put below `/run` what a shutdown needs.
+    PrepareShutdown,
     /// Start the process that logs the session in again after a fault.
     StartKeeper {
         /// How long the disk may wait for that.
@@ -301,7 +303,7 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     }
     // Last: nothing that could still fail has to stop it again.
     if let Layer::Iscsi(iscsi) = &options.layer {
-        steps.push(Step::StartKeeper { recovery: iscsi.recovery });
+        steps.extend([Step::PrepareShutdown, Step::StartKeeper { recovery: iscsi.recovery }]);
     }
     Ok(Plan::Union(UnionPlan { kind, upper, lower: facts.root.clone(), steps }))
 }
@@ -358,7 +360,7 @@ fn top_level(below: &[Mount]) -> impl Iterator<Item = &Mount> {
 }
 
 /// File systems that hold nothing to protect, and that a node has once.
-fn is_virtual(fs: &str) -> bool {
+pub(crate) fn is_virtual(fs: &str) -> bool {
     matches!(fs, "devtmpfs" | "devpts" | "tmpfs" | "ramfs" | "proc" | "sysfs" | "cgroup2" | "securityfs" | "efivarfs")
 }
 
@@ -432,6 +434,7 @@ impl fmt::Display for Step {
                 write!(f, "adapt {}/etc/fstab: a union is on {}", view.display(), unions.join(" "))
             }
             Self::KeepNetwork { .. } => f.write_str("keep the network below the root from all others"),
+            Self::PrepareShutdown => f.write_str("prepare the shutdown"),
             Self::StartKeeper { .. } => f.write_str("start the keeper of the session"),
             Self::MakeReadOnly { at, superblock } => {
                 let what = if *superblock { "mount" } else { "mount and superblock" };

@@ -91,12 +91,13 @@ fn matches(target: &str, file: &str) -> bool {
 }
 
 /// What needs the lab: a title, the files of tests, and how many tests at a time.
-const BOOTED: [(&str, &str, &str); 5] = [
+const BOOTED: [(&str, &str, &str); 6] = [
     ("whole boots", "*boot", AT_ONCE),
     ("update-initramfs", "initramfs", AT_ONCE),
     ("faults", "faults", AT_ONCE),
     ("faults of the server", "server_faults", "--test-threads=1"),
     ("whole boots against the clock", "timed", "--test-threads=1"),
+    ("shutdowns against the clock", "timed_shutdown", "--test-threads=1"),
 ];
 
 /// Runs the tests in the files that `names` are, and those whose names contain one of them; without names, all, and

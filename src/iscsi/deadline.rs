@@ -74,13 +74,21 @@ pub fn within<T: Send + 'static>(
     Ok(outcome.lock().ok().and_then(|mut outcome| outcome.take()))
 }
 
+/// Does something in a thread of its own, which nobody waits for.
+///
+/// # Errors
+/// Those of starting a thread.
+pub fn start(work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    thread::Builder::new().spawn(work).map(drop)
+}
+
 /// The part of [`within`] that is the same for every type: a thread's code is large.
 fn run(deadline: Deadline, work: Box<dyn FnOnce() + Send>, done: &dyn Fn() -> bool) -> io::Result<()> {
     let waiting = thread::current();
-    thread::Builder::new().spawn(move || {
+    start(Box::new(move || {
         work();
         waiting.unpark();
-    })?;
+    }))?;
     while !done() {
         let Some(left) = deadline.remaining() else { break };
         thread::park_timeout(left);

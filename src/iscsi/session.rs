@@ -412,9 +412,9 @@ fn destroy(kernel: &mut Kernel, sid: u32, connection: Option<Connection>) -> Res
 ///
 /// # Errors
 /// [`SessionError`] of the first step that failed; the session is destroyed all the same.
-pub fn log_out(kernel: &mut Kernel, session: &Session, deadline: Deadline) -> Result<(), SessionError> {
-    let result = say_goodbye(kernel, session.connection, deadline);
-    let destroyed = destroy(kernel, session.connection.sid, Some(session.connection));
+pub fn log_out(kernel: &mut Kernel, connection: Connection, deadline: Deadline) -> Result<(), SessionError> {
+    let result = say_goodbye(kernel, connection, deadline);
+    let destroyed = destroy(kernel, connection.sid, Some(connection));
     match (result, destroyed) {
         (Err(error), Err(left)) => Err(SessionError::Left { error: Box::new(error), left }),
         (result, destroyed) => {

@@ -8,7 +8,7 @@ mod guard;
 mod pace;
 pub mod report;
 mod start;
-mod sysfs;
+pub(crate) mod sysfs;
 mod task;
 
 use std::fs::File;
@@ -190,12 +190,9 @@ impl Keeper {
     /// # Errors
     /// [`KeeperError::Process`], [`KeeperError::File`]
     pub fn settle(&mut self) -> Result<(), KeeperError> {
-        let process = |doing| move |errno: rustix::io::Errno| KeeperError::Process { doing, source: errno.into() };
         // It has one already where it leads a group, as below a shell with job control.
         let _ = setsid();
-        mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).map_err(process("lock the memory"))?;
-        // An allocation must not wait for pages to be written to the disk that waits for us.
-        configure_io_flusher_behavior(true).map_err(process("become an IO_FLUSHER"))?;
+        stand_alone()?;
         self.proc.tell("self/oom_score_adj", "-1000").map_err(|source| KeeperError::File {
             doing: "write",
             path: PathBuf::from("/proc/self/oom_score_adj"),
@@ -399,6 +396,17 @@ impl Keeper {
             self.log.say(Level::Warning, &format!("cannot write /run/sidus/keeper.json: {error}"));
         }
     }
+}
+
+/// Makes this process one that does not wait for the disk that waits for it.
+///
+/// # Errors
+/// [`KeeperError::Process`]
+pub fn stand_alone() -> Result<(), KeeperError> {
+    let process = |doing| move |errno: rustix::io::Errno| KeeperError::Process { doing, source: errno.into() };
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).map_err(process("lock the memory"))?;
+    // An allocation must not wait for pages to be written to that disk.
+    configure_io_flusher_behavior(true).map_err(process("become an IO_FLUSHER"))
 }
 
 /// Why an attempt failed: never the end.

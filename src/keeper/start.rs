@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::spawn::{posix_spawn, PosixSpawnAttr, PosixSpawnFileActions};
@@ -16,6 +17,7 @@ use thiserror::Error;
 use super::report::NAME;
 use super::task::Task;
 use crate::iscsi::deadline::{within, Deadline};
+use crate::shutdown::PROGRAM;
 
 /// How long it may take to begin.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -46,8 +48,8 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`]
 pub fn start(task: &Task) -> Result<u32, StartError> {
-    // The program of a running process can be opened whatever became of its path.
-    let program = c"/proc/self/exe";
+    // Not the file of the program that runs: it may lie on the root, which has to be unmounted at the end.
+    let program = Path::new(PROGRAM);
     let arguments = std::iter::once(NAME.to_owned()).chain(task.arguments()).map(CString::new);
     let arguments: Vec<CString> = arguments.collect::<Result<_, _>>().map_err(io::Error::from)?;
     let (output, given) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;

@@ -30,6 +30,7 @@ use self::guard::Wish;
 use self::retry::persist;
 use self::target::Found;
 use self::uevent::Uevents;
+use crate::apply::StepError;
 use crate::facts::{FsSupport, LunSupport};
 use crate::guard::{Key, Moment, Reserved};
 use crate::iscsi::credentials::CredentialsFile;
@@ -45,6 +46,7 @@ use crate::kmsg::{Level, Log};
 use crate::modules;
 use crate::mount;
 use crate::options::{IscsiOptions, VolumeName};
+use crate::shutdown;
 use crate::volume::{FileSystem, Kind};
 
 /// The unit of `size` and `start` in sysfs, in bytes, whatever the disk's sectors are.
@@ -299,7 +301,7 @@ impl Lun {
             return Ok(());
         };
         let target = found.name.clone();
-        match session::log_out(&mut kernel, &session, Deadline::after(GOODBYE)) {
+        match session::log_out(&mut kernel, session.connection, Deadline::after(GOODBYE)) {
             Ok(()) => Ok(()),
             Err(left @ SessionError::Left { .. }) => Err(LunError::LogOut { target, portal, source: Box::new(left) }),
             // As with a connection that broke: the kernel's session is gone all the same, and that is what counts here.
@@ -308,6 +310,24 @@ impl Lun {
                 Ok(())
             }
         }
+    }
+
+    /// Prepares the shutdown of a node whose root is on the session.
+    ///
+    /// # Errors
+    /// [`StepError`]
+    pub fn prepare_shutdown(&self) -> Result<(), StepError> {
+        let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
+        let volume = self.volume.as_ref().ok_or(LunError::Order { missing: "the volume" })?;
+        shutdown::prepare(&self.root, session.host, session.connection.sid, &volume.device)
+    }
+
+    /// Undoes that, also where it was half done.
+    ///
+    /// # Errors
+    /// [`StepError`]
+    pub fn forget_shutdown(&self) -> Result<(), StepError> {
+        shutdown::forget(&self.root)
     }
 
     /// Starts what logs the session in again after a fault, for which the disk may wait for `recovery`; says which

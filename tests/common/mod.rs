@@ -29,12 +29,18 @@ pub fn check_union(node: &mut Node) -> Result<()> {
 /// A power-off that no unit held up; says how long it took.
 pub fn power_off(mut node: Node) -> Result<Duration> {
     let took = node.power_off()?;
+    trouble_on_console(&mut node)?;
+    Ok(took)
+}
+
+/// Demands that no unit failed or held the end up.
+pub fn trouble_on_console(node: &mut Node) -> Result<()> {
     let console = node.console().text()?;
     // The firmware has time-outs of its own.
     let (_, console) = console.rsplit_once("Run /init as init process").unwrap_or_default();
     assert!(!console.is_empty(), "the console does not show how the node booted");
-    for trouble in ["timed out", "Timed out", "Failed to unmount", "Failed unmounting"] {
+    for trouble in ["timed out", "Timed out", "Failed to unmount", "Failed unmounting", "FAILED"] {
         assert!(!console.contains(trouble), "{trouble:?} is on the console:\n{}", node.console().tail());
     }
-    Ok(took)
+    Ok(())
 }
