@@ -9,8 +9,8 @@ use std::path::Path;
 use rustix::fs::{fstat, mkdirat, open, openat, renameat, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-/// What a file of the kernel's may have, in bytes.
-const MAX_FILE: u64 = 4096;
+/// What a file may have, in bytes: the kernel's have at most a page, ipconfig's a line for each route.
+const MAX_FILE: u64 = 16 << 10;
 /// What a long one may have.
 const MAX_LONG: u64 = 4 << 20;
 /// How many entries of a folder are looked at: more than there may be processes.
@@ -34,7 +34,7 @@ impl Folder {
         Self(fd)
     }
 
-    /// The text of a file, of which at most 4 KiB are read.
+    /// The text of a file, of which at most 16 KiB are read.
     ///
     /// # Errors
     /// openat(2), read(2); [`io::ErrorKind::InvalidData`] for what is no text.
@@ -86,7 +86,10 @@ impl Folder {
     pub fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.0)?.take(MAX_ENTRIES) {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
         }
         Ok(names)
     }

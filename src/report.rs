@@ -205,8 +205,11 @@ fn upper(union: &UnionPlan, lun: Option<&LunReport>) -> Side {
     Side { source, fs, at: at.unwrap_or_else(|| RW.to_owned()) }
 }
 
-/// Writes a file so that a reader sees all of it or the one before.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a file so that a reader sees all of it or the one before; its folder is made where it is not there.
+///
+/// # Errors
+/// Those of the file system.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("new");
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
     fs::write(&new, text)?;

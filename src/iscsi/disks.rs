@@ -8,9 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::deadline::{within, Deadline, Seconds};
-
-/// How many entries of a folder are looked at.
-const MAX_ENTRIES: usize = 1024;
+use crate::folder::Folder;
 
 /// Why the disks could not be found.
 #[derive(Debug, Error)]
@@ -100,13 +98,8 @@ const fn logical_number(lun: u64) -> u64 {
 
 fn entries(folder: &Path, prefix: &str) -> Result<Vec<String>, DisksError> {
     let failed = |source| DisksError::Io { path: folder.to_owned(), source };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)?.take(MAX_ENTRIES) {
-        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if name.starts_with(prefix) {
-            names.push(name);
-        }
-    }
+    let mut names = Folder::open(folder).and_then(|folder| folder.names()).map_err(failed)?;
+    names.retain(|name| name.starts_with(prefix));
     Ok(names)
 }
 

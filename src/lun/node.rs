@@ -7,12 +7,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 
+use crate::folder::Folder;
 use crate::iscsi::identity::Facts;
 use crate::iscsi::name::Portal;
 use crate::network::configured::{self, hardware};
-
-/// No more network interfaces are looked at.
-const MAX_INTERFACES: usize = 256;
 
 /// The node's own address toward the portal, as the kernel routes. Nothing is sent.
 ///
@@ -54,12 +52,8 @@ fn interface_of(root: &Path, ip: IpAddr) -> Option<String> {
         let line = text.lines().find(|line| line.starts_with(&wanted))?;
         return line.split_ascii_whitespace().next_back().map(ToOwned::to_owned);
     }
-    let entries = fs::read_dir(root.join("sys/class/net")).ok()?;
-    let mut names = entries
-        .take(MAX_INTERFACES)
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| hardware(root, name).is_some());
+    let names = Folder::open(&root.join("sys/class/net")).and_then(|folder| folder.names()).ok()?;
+    let mut names = names.into_iter().filter(|name| hardware(root, name).is_some());
     match (names.next(), names.next()) {
         (Some(name), None) => Some(name),
         _ => None,

@@ -1,16 +1,13 @@
 //! The interfaces that the initramfs configured: what klibc's ipconfig noted in `/run/net-<device>.conf`, as lines
 //! `KEY='value'`. The values come from a DHCP server, and so from whoever answers first.
 
-use std::fmt;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-/// No more entries of a folder are looked at.
-const MAX_ENTRIES: usize = 256;
-/// No more of a file is read, in bytes.
-const MAX_FILE: u64 = 64 << 10;
+use crate::folder::Folder;
+
 /// The longest name of an interface, in bytes (the kernel's IFNAMSIZ, without the NUL).
 const MAX_NAME: usize = 15;
 
@@ -25,13 +22,6 @@ pub struct Interface {
     pub hostname: Option<String>,
     /// For how many seconds the address was given; `None` where it is the node's for good.
     pub lease: Option<u32>,
-}
-
-impl fmt::Display for Interface {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.device, self.address)?;
-        self.lease.map_or(Ok(()), |seconds| write!(f, ", leased for {seconds} s"))
-    }
 }
 
 /// Parses a file; `None` where it names no interface with an IPv4 address.
@@ -55,16 +45,10 @@ pub fn parse(text: &str) -> Option<Interface> {
 /// # Errors
 /// Those of the file system.
 pub fn read_all(root: &Path) -> io::Result<Vec<Interface>> {
+    let run = Folder::open(&root.join("run"))?;
     let mut found = Vec::new();
-    for entry in fs::read_dir(root.join("run"))?.take(MAX_ENTRIES) {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("net-") && name.ends_with(".conf") {
-            let mut bytes = Vec::new();
-            fs::File::open(entry.path())?.take(MAX_FILE).read_to_end(&mut bytes)?;
-            found.extend(parse(&String::from_utf8_lossy(&bytes)));
-        }
+    for name in run.names()?.iter().filter(|name| name.starts_with("net-") && name.ends_with(".conf")) {
+        found.extend(parse(&run.read(name)?));
     }
     Ok(found)
 }
@@ -72,9 +56,9 @@ pub fn read_all(root: &Path) -> io::Result<Vec<Interface>> {
 /// The interfaces that `device` stands on, as that below a VLAN or those of a bond.
 #[must_use]
 pub fn below(root: &Path, device: &str) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(root.join("sys/class/net").join(device)) else { return Vec::new() };
-    let names = entries.take(MAX_ENTRIES).flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter_map(|name| name.strip_prefix("lower_").filter(|name| is_name(name)).map(ToOwned::to_owned)).collect()
+    let names = Folder::open(&root.join("sys/class/net").join(device)).and_then(|folder| folder.names());
+    let lower = |name: &String| name.strip_prefix("lower_").filter(|name| is_name(name)).map(ToOwned::to_owned);
+    names.unwrap_or_default().iter().filter_map(lower).collect()
 }
 
 /// The hardware address of an Ethernet interface; that of the loopback device, all zeros, is none.

@@ -12,41 +12,56 @@ pub mod lease;
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use self::configured::Interface;
+use thiserror::Error;
+
+use crate::report::replace;
+
+/// Why the network was not kept from others.
+#[derive(Debug, Error)]
+pub enum NetworkError {
+    /// Nothing is known of it.
+    #[error("no /run/net-*.conf: the network was not configured by the initramfs' ipconfig")]
+    None,
+    /// A file or folder below `/run`.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
 
 /// Keeps the interfaces of the machine whose root is `root` from what runs in the tree mounted on `rootmnt`; says which
 /// these are.
 ///
 /// # Errors
-/// Those of the file system, with the path; [`io::ErrorKind::NotFound`] where the initramfs noted no interface.
-pub fn keep(root: &Path, rootmnt: &Path) -> io::Result<String> {
-    let interfaces = configured::read_all(root)?;
-    if interfaces.is_empty() {
-        let text = "no /run/net-*.conf: the network was not configured by the initramfs' ipconfig";
-        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+/// [`NetworkError`]
+pub fn keep(root: &Path, rootmnt: &Path) -> Result<String, NetworkError> {
+    let run = root.join("run");
+    let failed = |path: &Path, source| NetworkError::File { path: path.to_owned(), source };
+    let interfaces = configured::read_all(root).map_err(|source| failed(&run, source))?;
+    let (mut words, mut below) = (String::new(), Vec::new());
+    for interface in &interfaces {
+        words.push_str(&[&interface.device, " ", &interface.address.to_string(), ";"].concat());
+        below.extend(configured::below(root, &interface.device));
     }
-    let below: Vec<String> =
-        interfaces.iter().flat_map(|interface| configured::below(root, &interface.device)).collect();
+    if words.pop().is_none() {
+        return Err(NetworkError::None);
+    }
     for (path, text) in files::of(&interfaces, &below, is_systemd(rootmnt)) {
-        write(&root.join("run").join(path), &text)?;
+        let path = run.join(path);
+        replace(&path, &text).map_err(|source| failed(&path, source))?;
     }
-    let named: Vec<String> = interfaces.iter().map(Interface::to_string).collect();
-    Ok(named.join("; "))
+    Ok(words)
 }
 
 /// Whether the tree's init is systemd. Where it is not, there must be no `/run/systemd/system`: many programs take that
 /// for a running systemd (sd_booted(3)).
 fn is_systemd(rootmnt: &Path) -> bool {
-    fs::read_link(rootmnt.join("sbin/init")).is_ok_and(|init| init.file_name().is_some_and(|name| name == "systemd"))
-}
-
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(path, text))
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    fs::read_link(rootmnt.join("sbin/init")).is_ok_and(|init| init.ends_with("systemd"))
 }
 
 #[cfg(test)]
@@ -59,11 +74,11 @@ mod tests {
         let rootmnt = root.join("root");
         fs::create_dir_all(rootmnt.join("sbin")).unwrap();
         fs::create_dir_all(root.join("run")).unwrap();
-        assert_eq!(keep(&root, &rootmnt).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(matches!(keep(&root, &rootmnt), Err(NetworkError::None)));
 
         let conf = "DEVICE='eth0'\nPROTO='dhcp'\nIPV4ADDR='10.13.20.101'\nDHCPLEASETIME='120'\n";
         fs::write(root.join("run/net-eth0.conf"), conf).unwrap();
-        assert_eq!(keep(&root, &rootmnt).unwrap(), "eth0 10.13.20.101, leased for 120 s");
+        assert_eq!(keep(&root, &rootmnt).unwrap(), "eth0 10.13.20.101");
         assert!(root.join("run/network/ifstate").exists() && !root.join("run/systemd/system").exists());
 
         std::os::unix::fs::symlink("/lib/systemd/systemd", rootmnt.join("sbin/init")).unwrap();
