@@ -1,7 +1,7 @@
 //! What keeps each manager of networks from the interfaces below the root, as files below `/run`.
 //!
-//! - **ifupdown** (interfaces(5), ifup(8)) takes what its state file names for up already, and so leaves it alone at boot;
-//!   its `networking.service` is told to leave it at shutdown, and its `ifup@.service`, by which udev starts an
+//! - **ifupdown** (interfaces(5), ifup(8)) takes what its state files name for up already (one is for ifup, the list is
+//!   for ifquery, by which others wait), and so leaves it alone at boot; its `networking.service` is told to leave it at shutdown, and its `ifup@.service`, by which udev starts an
 //!   interface that is `allow-hotplug`, has nothing to do.
 //! - **systemd-networkd** (systemd.network(5)): `Unmanaged=yes`, in a file that sorts before those of the tree. Its
 //!   `systemd-networkd-wait-online.service` fails where no interface is managed, and so only waits where another one is.
@@ -10,76 +10,77 @@
 
 use super::configured::Interface;
 
+/// A file: its path below `/run`, and its text. What stands in braces stands there once for each interface, with its name
+/// in place of `%`.
+type Template = (&'static str, &'static str);
+
+/// One file for all interfaces.
+const FOR_ALL: [Template; 3] = [
+    ("network/ifstate", "{%=%\n}"),
+    ("systemd/network/0-sidus.network", "[Match]\nName={% }\n\n[Link]\nUnmanaged=yes\n"),
+    (
+        "NetworkManager/conf.d/00-sidus.conf",
+        "[keyfile]\nunmanaged-devices={interface-name:%;}\n\n\
+         [device-sidus]\nmatch-device={interface-name:%;}\nmanaged=0\n",
+    ),
+];
+
+/// One for each.
+const FOR_EACH: [Template; 1] = [("network/ifstate.{%}", "{%}\n")];
+
+/// One for all, where systemd is the tree's init.
+const SYSTEMD: [Template; 3] = [
+    (
+        "systemd/system/networking.service.d/sidus.conf",
+        "[Service]\nExecStop=\nExecStop=/sbin/ifdown -a --read-environment --exclude=lo{ --exclude=%}\n",
+    ),
+    // By the names of the files that ipconfig left.
+    ("systemd/system/ifup@.service.d/sidus.conf", "[Unit]\nConditionPathExists=!/run/net-%I.conf\n"),
+    (
+        "systemd/system/systemd-networkd-wait-online.service.d/sidus.conf",
+        "[Service]\nExecCondition=/bin/sh -c 'networkctl --no-legend list | grep -qvw -e unmanaged{ -e %}'\n",
+    ),
+];
+
+/// One for each that has a lease, where systemd is the tree's init. Nothing stops the unit before systemd ends all
+/// processes: until then the root needs the address.
+const LEASE: [Template; 2] = [
+    (
+        "systemd/system/sidus-lease-{%}.service",
+        "[Unit]\nDescription=DHCP lease of {%}, the network below the root\nDefaultDependencies=no\n\
+         IgnoreOnIsolate=yes\n\n[Service]\nExecStart=/usr/sbin/rootaufs lease {%}\nRestart=on-failure\nRestartSec=10\n\
+         OOMScoreAdjust=-1000\n",
+    ),
+    ("systemd/system/sysinit.target.d/sidus-{%}.conf", "[Unit]\nWants={sidus-lease-%.service}\n"),
+];
+
 /// The files, as paths below `/run` and their text. `below` are more interfaces to be left alone, without an address;
 /// with `systemd`, that is the tree's init.
 #[must_use]
 pub fn of(interfaces: &[Interface], below: &[String], systemd: bool) -> Vec<(String, String)> {
-    let names = || interfaces.iter().map(|interface| interface.device.as_str()).chain(below.iter().map(String::as_str));
-    let each = |line: fn(&str) -> String| names().map(line).collect::<String>();
-    let list = |start: &str, between: &str| names().map(|name| [between, start, name].concat()).collect::<String>();
-
-    let devices = list("interface-name:", ";");
-    let devices = devices.trim_start_matches(';');
-    let mut files = vec![
-        ("network/ifstate".to_owned(), each(|name| [name, "=", name, "\n"].concat())),
-        ("systemd/network/0-sidus.network".to_owned(), {
-            ["[Match]\nName=", list("", " ").trim_start(), "\n\n[Link]\nUnmanaged=yes\n"].concat()
-        }),
-        ("NetworkManager/conf.d/00-sidus.conf".to_owned(), {
-            ["[keyfile]\nunmanaged-devices=", devices, "\n\n[device-sidus]\nmatch-device=", devices, "\nmanaged=0\n"]
-                .concat()
-        }),
-    ];
-    if !systemd {
-        return files;
-    }
-    let excluded = list("--exclude=", " ");
-    let known = list("-e ", " ");
-    files.extend([
-        (
-            "systemd/system/networking.service.d/sidus.conf".to_owned(),
-            ["[Service]\nExecStop=\nExecStop=/sbin/ifdown -a --read-environment --exclude=lo", &excluded, "\n"]
-                .concat(),
-        ),
-        (
-            "systemd/system/systemd-networkd-wait-online.service.d/sidus.conf".to_owned(),
-            [
-                "[Service]\nExecCondition=/bin/sh -c 'networkctl --no-legend list | grep -qvw -e unmanaged",
-                &known,
-                "'\n",
-            ]
-            .concat(),
-        ),
-        // One file for all interfaces: their names are in those of the files that ipconfig left.
-        (
-            "systemd/system/ifup@.service.d/sidus.conf".to_owned(),
-            "[Unit]\nConditionPathExists=!/run/net-%I.conf\n".to_owned(),
-        ),
-    ]);
-    for Interface { device, .. } in interfaces.iter().filter(|interface| interface.lease.is_some()) {
-        files.extend([
-            (["systemd/system/sidus-lease-", device, ".service"].concat(), lease_unit(device)),
-            (
-                ["systemd/system/sysinit.target.d/sidus-", device, ".conf"].concat(),
-                ["[Unit]\nWants=sidus-lease-", device, ".service\n"].concat(),
-            ),
-        ]);
+    let mut files = Vec::new();
+    let mut add = |templates: &[Template], names: &[&str]| {
+        files.extend(templates.iter().map(|(path, text)| (expand(path, names), expand(text, names))));
+    };
+    let names: Vec<&str> = interfaces.iter().map(|it| &*it.device).chain(below.iter().map(|name| &**name)).collect();
+    add(&FOR_ALL, &names);
+    names.iter().for_each(|name| add(&FOR_EACH, &[name]));
+    if systemd {
+        add(&SYSTEMD, &names);
+        interfaces.iter().filter(|it| it.lease.is_some()).for_each(|it| add(&LEASE, &[&it.device]));
     }
     files
 }
 
-/// The unit that renews a lease. Nothing stops it before systemd ends all processes: until then the root needs the
-/// address.
-fn lease_unit(device: &str) -> String {
-    [
-        "[Unit]\nDescription=DHCP lease of ",
-        device,
-        ", the network below the root\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n\n\
-         [Service]\nExecStart=/usr/sbin/rootaufs lease ",
-        device,
-        "\nRestart=on-failure\nRestartSec=10\nOOMScoreAdjust=-1000\n",
-    ]
-    .concat()
+fn expand(template: &str, names: &[&str]) -> String {
+    let mut text = String::new();
+    for (number, part) in template.split(['{', '}']).enumerate() {
+        match number % 2 {
+            0 => text.push_str(part),
+            _ => names.iter().for_each(|name| text.push_str(&part.replace('%', name))),
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -96,23 +97,26 @@ mod tests {
         let files = of(&[interface("eth0.5", Some(120)), interface("ib-1", None)], &["eth0".to_owned()], true);
         let expected = [
             ("network/ifstate", "eth0.5=eth0.5\nib-1=ib-1\neth0=eth0\n"),
-            ("systemd/network/0-sidus.network", "[Match]\nName=eth0.5 ib-1 eth0\n\n[Link]\nUnmanaged=yes\n"),
+            ("systemd/network/0-sidus.network", "[Match]\nName=eth0.5 ib-1 eth0 \n\n[Link]\nUnmanaged=yes\n"),
             (
                 "NetworkManager/conf.d/00-sidus.conf",
-                "[keyfile]\nunmanaged-devices=interface-name:eth0.5;interface-name:ib-1;interface-name:eth0\n\n\
-                 [device-sidus]\nmatch-device=interface-name:eth0.5;interface-name:ib-1;interface-name:eth0\nmanaged=0\n",
+                "[keyfile]\nunmanaged-devices=interface-name:eth0.5;interface-name:ib-1;interface-name:eth0;\n\n\
+                 [device-sidus]\nmatch-device=interface-name:eth0.5;interface-name:ib-1;interface-name:eth0;\nmanaged=0\n",
             ),
+            ("network/ifstate.eth0.5", "eth0.5\n"),
+            ("network/ifstate.ib-1", "ib-1\n"),
+            ("network/ifstate.eth0", "eth0\n"),
             (
                 "systemd/system/networking.service.d/sidus.conf",
                 "[Service]\nExecStop=\nExecStop=/sbin/ifdown -a --read-environment --exclude=lo --exclude=eth0.5 \
                  --exclude=ib-1 --exclude=eth0\n",
             ),
+            ("systemd/system/ifup@.service.d/sidus.conf", "[Unit]\nConditionPathExists=!/run/net-%I.conf\n"),
             (
                 "systemd/system/systemd-networkd-wait-online.service.d/sidus.conf",
                 "[Service]\nExecCondition=/bin/sh -c 'networkctl --no-legend list | grep -qvw -e unmanaged -e eth0.5 \
                  -e ib-1 -e eth0'\n",
             ),
-            ("systemd/system/ifup@.service.d/sidus.conf", "[Unit]\nConditionPathExists=!/run/net-%I.conf\n"),
             (
                 "systemd/system/sidus-lease-eth0.5.service",
                 "[Unit]\nDescription=DHCP lease of eth0.5, the network below the root\nDefaultDependencies=no\n\
