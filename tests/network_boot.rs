@@ -84,10 +84,7 @@ fn ifupdown_leaves_the_interface_alone_and_a_short_lease_is_renewed() -> Result<
     let lab = Lab::open()?;
     // No DHCP client is in the tree: an ifup of this interface would fail.
     let interfaces = format!("auto {DEVICE}\\nallow-hotplug {DEVICE}\\niface {DEVICE} inet dhcp\\n");
-    let script = format!(
-        "echo 'source /etc/network/interfaces.d/*' >/etc/network/interfaces
-         printf '{interfaces}' >/etc/network/interfaces.d/lan"
-    );
+    let script = format!("printf '{interfaces}' >/etc/network/interfaces.d/lan");
     let mut kept = Kept::boot(&lab, 190, Suite::Bookworm, &script)?;
     let up = Instant::now();
     assert_eq!(kept.node.run("systemctl is-active networking.service")?, "active\n");
@@ -99,15 +96,27 @@ fn ifupdown_leaves_the_interface_alone_and_a_short_lease_is_renewed() -> Result<
     let (last, left) = kept.lease(&lab)?;
     println!("the lease of two minutes ends {} s later after {:.0?}, and in {left} s", last - first, up.elapsed());
     assert!(last >= first + 180 && (10..=120).contains(&left), "{first} {last} {left}");
+
+    // A server that gives the address to somebody else from now on.
+    let nodes = "/etc/dnsmasq.d-lab/nodes";
+    let change = |from: &str, to: &str| {
+        lab.server()
+            .run(&format!("sed -i 's/,10.13.20.{from},node190/,10.13.20.{to},node190/' {nodes} && pkill -HUP dnsmasq"))
+    };
+    change("190", "250")?;
+    kept.node.wait_until("rootaufs status | grep -q 'lease .*REFUSES to renew the lease'", Duration::from_secs(90))?;
+    assert!(kept.node.run("dmesg")?.contains("REFUSES to renew the lease"));
+    change("250", "190")?;
+    kept.node.wait_until("! rootaufs status | grep -q 'lease .*REFUSES'", Duration::from_secs(60))?;
+    kept.check()?;
     kept.power_off()
 }
 
-#[test]
-fn systemd_networkd_leaves_the_interface_alone() -> Result<()> {
+fn networkd_leaves_the_interface_alone(suite: Suite, number: u8) -> Result<()> {
     let lab = Lab::open()?;
     let script = "printf '[Match]\\nName=e*\\n\\n[Network]\\nDHCP=yes\\n' >/etc/systemd/network/00-all.network
                   systemctl enable systemd-networkd.service";
-    let mut kept = Kept::boot(&lab, 191, Suite::Trixie, script)?;
+    let mut kept = Kept::boot(&lab, number, suite, script)?;
     let managed = format!("networkctl --no-pager --no-legend list {DEVICE}");
     for _ in 0..2 {
         assert!(kept.node.run(&managed)?.contains(" unmanaged"), "{}", kept.node.run(&managed)?);
@@ -115,6 +124,16 @@ fn systemd_networkd_leaves_the_interface_alone() -> Result<()> {
         kept.check()?;
     }
     kept.power_off()
+}
+
+#[test]
+fn systemd_networkd_of_debian_12_leaves_the_interface_alone() -> Result<()> {
+    networkd_leaves_the_interface_alone(Suite::Bookworm, 193)
+}
+
+#[test]
+fn systemd_networkd_of_debian_13_leaves_the_interface_alone() -> Result<()> {
+    networkd_leaves_the_interface_alone(Suite::Trixie, 191)
 }
 
 #[test]
