@@ -1,6 +1,7 @@
 //! The layer's directories. A volume may bring them along from an earlier boot, and whoever could write to the volume
 //! meanwhile may have put something else in their place: what is not as it was made here is an error.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{chown, DirBuilderExt, MetadataExt, PermissionsExt};
@@ -16,40 +17,25 @@ use crate::plan::LayerDirs;
 /// The mode of all that is no part of the merged view: nobody but root may enter.
 const PRIVATE: u32 = 0o700;
 
+/// A link, whose end is not known, or a file.
+const NO_DIRECTORY: &str = "it is no directory";
+/// Somebody else could have changed what is in it.
+const NOT_OURS: &str = "it does not belong to root";
+/// The same.
+const OPEN: &str = "others may enter it: its mode is not 0700";
+/// Another release's layer, which an empty one beside it would hide.
+const OTHER_VERSION: &str = "it is a layer of another version, and v1 is the only one that is known here";
+
 /// Why there is no layer.
 #[derive(Debug, Error)]
 pub enum LayerError {
-    /// A link, whose end is not known, or a file.
-    #[error("{} is no directory", path.display())]
-    NoDirectory {
-        /// What is there.
-        path: PathBuf,
-    },
-    /// Somebody else could have changed what is in it.
-    #[error("{} belongs to user {uid}; user {expected} was expected", path.display())]
-    Owner {
+    /// What is there was not made here.
+    #[error("the layer's {}: {why}", path.display())]
+    Foreign {
         /// The directory.
         path: PathBuf,
-        /// Its owner.
-        uid: u32,
-        /// Who made it.
-        expected: u32,
-    },
-    /// Others can enter it.
-    #[error("{} has mode {mode:04o}; {PRIVATE:04o} was expected", path.display())]
-    Mode {
-        /// The directory.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// Another release's layer, which an empty one beside it would hide.
-    #[error("{} is a layer of another version; {expected} was expected", path.display())]
-    Version {
-        /// The layer.
-        path: PathBuf,
-        /// The version that this program knows.
-        expected: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// The file system's answer.
     #[error("cannot {doing} {}: {source}", path.display())]
@@ -73,15 +59,11 @@ impl LayerError {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Version { .. } => {
-                "boot with the release of rootaufs that made it, or rename the folder sidus of the volume on the iSCSI \
-                 server: then a new layer is begun"
+            Self::Foreign { .. } => {
+                "mend it on the iSCSI server, boot the release of rootaufs that made it, or rename the folder sidus of the \
+                 volume there: then a new layer is begun"
             }
             Self::File { .. } => "check the volume for free space and errors, and the export for no_root_squash",
-            _ => {
-                "somebody changed the layer: mend it on the iSCSI server, or rename the folder sidus of the volume: then \
-                 a new layer is begun"
-            }
         }
     }
 }
@@ -101,7 +83,7 @@ pub fn make(layer: &LayerDirs, like: &Path, log: &Log) -> Result<(), LayerError>
     let mut folder = private.clone();
     for (depth, part) in inside.parent().into_iter().flat_map(Path::components).enumerate() {
         if depth == 0 {
-            refuse_other_versions(private, &part.as_os_str().to_string_lossy())?;
+            refuse_other_versions(private, part.as_os_str())?;
         }
         folder.push(part);
         keep_private(&folder, owner)?;
@@ -109,7 +91,7 @@ pub fn make(layer: &LayerDirs, like: &Path, log: &Log) -> Result<(), LayerError>
     keep_private(work, owner)?;
     match fs::symlink_metadata(upper) {
         Ok(there) if there.is_dir() => Ok(()),
-        Ok(_) => Err(LayerError::NoDirectory { path: upper.clone() }),
+        Ok(_) => Err(LayerError::Foreign { path: upper.clone(), why: NO_DIRECTORY }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => make_upper(upper, like, log),
         Err(error) => Err(LayerError::file("look at", upper)(error)),
     }
@@ -123,27 +105,23 @@ fn keep_private(path: &Path, owner: u32) -> Result<(), LayerError> {
         Err(error) => return Err(LayerError::file("make directory", path)(error)),
     }
     let there = fs::symlink_metadata(path).map_err(LayerError::file("look at", path))?;
-    let (path, uid, mode) = (path.to_owned(), there.uid(), there.mode() & 0o777);
-    if !there.is_dir() {
-        return Err(LayerError::NoDirectory { path });
-    }
-    if uid != owner {
-        return Err(LayerError::Owner { path, uid, expected: owner });
-    }
-    if mode != PRIVATE {
-        return Err(LayerError::Mode { path, mode });
-    }
-    Ok(())
+    let why = match (there.is_dir(), there.uid() == owner, there.mode() & 0o777 == PRIVATE) {
+        (true, true, true) => return Ok(()),
+        (false, ..) => NO_DIRECTORY,
+        (true, false, _) => NOT_OURS,
+        (true, true, false) => OPEN,
+    };
+    Err(LayerError::Foreign { path: path.to_owned(), why })
 }
 
 /// Looks for `v2` beside `v1`: what an administrator expects on this node is in there.
-fn refuse_other_versions(private: &Path, expected: &str) -> Result<(), LayerError> {
-    for entry in fs::read_dir(private).map_err(LayerError::file("read directory", private))? {
-        let name = entry.map_err(LayerError::file("read directory", private))?.file_name();
-        let name = name.to_string_lossy();
-        let is_version = name.strip_prefix('v').is_some_and(|digits| digits.parse::<u32>().is_ok());
-        if is_version && name != expected {
-            return Err(LayerError::Version { path: private.join(&*name), expected: expected.to_owned() });
+fn refuse_other_versions(private: &Path, ours: &OsStr) -> Result<(), LayerError> {
+    let failed = "read directory";
+    for entry in fs::read_dir(private).map_err(LayerError::file(failed, private))? {
+        let name = entry.map_err(LayerError::file(failed, private))?.file_name();
+        let is_version = matches!(name.as_encoded_bytes(), [b'v', b'0'..=b'9', ..]);
+        if is_version && name != ours {
+            return Err(LayerError::Foreign { path: private.join(name), why: OTHER_VERSION });
         }
     }
     Ok(())
@@ -280,17 +258,21 @@ mod tests {
         };
         let folder = |path: &Path| DirBuilder::new().mode(0o700).create(path).unwrap();
         let table: &[(&str, &dyn Fn(&Path), &str)] = &[
-            ("sidus", &link, "/rw/sidus is no directory"),
-            ("sidus", &file, "/rw/sidus is no directory"),
-            ("sidus", &open, "/rw/sidus has mode 0755; 0700 was expected"),
-            ("sidus/v1", &link, "/rw/sidus/v1 is no directory"),
-            ("sidus/v1", &open, "/rw/sidus/v1 has mode 0755; 0700 was expected"),
-            ("sidus/v1/work", &link, "/rw/sidus/v1/work is no directory"),
-            ("sidus/v1/work", &open, "/rw/sidus/v1/work has mode 0755; 0700 was expected"),
-            ("sidus/v1/upper", &link, "/rw/sidus/v1/upper is no directory"),
-            ("sidus/v1/upper", &file, "/rw/sidus/v1/upper is no directory"),
+            ("sidus", &link, "the layer\'s /rw/sidus: it is no directory"),
+            ("sidus", &file, "the layer\'s /rw/sidus: it is no directory"),
+            ("sidus", &open, "the layer\'s /rw/sidus: others may enter it: its mode is not 0700"),
+            ("sidus/v1", &link, "the layer\'s /rw/sidus/v1: it is no directory"),
+            ("sidus/v1", &open, "the layer\'s /rw/sidus/v1: others may enter it: its mode is not 0700"),
+            ("sidus/v1/work", &link, "the layer\'s /rw/sidus/v1/work: it is no directory"),
+            ("sidus/v1/work", &open, "the layer\'s /rw/sidus/v1/work: others may enter it: its mode is not 0700"),
+            ("sidus/v1/upper", &link, "the layer\'s /rw/sidus/v1/upper: it is no directory"),
+            ("sidus/v1/upper", &file, "the layer\'s /rw/sidus/v1/upper: it is no directory"),
             ("sidus/v1/upper.new", &link, "cannot remove /rw/sidus/v1/upper.new: Not a directory (os error 20)"),
-            ("sidus/v2", &folder, "/rw/sidus/v2 is a layer of another version; v1 was expected"),
+            (
+                "sidus/v2",
+                &folder,
+                "the layer's /rw/sidus/v2: it is a layer of another version, and v1 is the only one that is known here",
+            ),
         ];
         for (path, put, expected) in table {
             let volume = Volume::new("other");
@@ -312,6 +294,6 @@ mod tests {
         let me = rustix::process::geteuid().as_raw();
         keep_private(&path, me).unwrap();
         let error = keep_private(&path, me + 1).unwrap_err().to_string();
-        assert_eq!(error, format!("{} belongs to user {me}; user {} was expected", path.display(), me + 1));
+        assert_eq!(error, format!("the layer's {}: it does not belong to root", path.display()));
     }
 }
