@@ -30,9 +30,9 @@ use crate::kmsg::{Level, Log};
 /// Where systemd-shutdown(8) puts the root that ends.
 const OLD_ROOT: &str = "/oldroot";
 /// How long it may take to unmount it: a target that is slow has much to write. One that is dead is up to [`Watch`].
-const UNMOUNT: Duration = Duration::from_secs(60);
+const UNMOUNT: Duration = Duration::from_secs(20);
 /// How long it may take to end the session: the logout, and what the kernel needs where that failed.
-const LOG_OUT: Duration = Duration::from_secs(20);
+const LOG_OUT: Duration = Duration::from_secs(12);
 
 /// What systemd-shutdown(8) asks for, by its first argument.
 #[must_use]

@@ -25,7 +25,7 @@ const RELEASE: Duration = Duration::from_secs(2);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the target may take to write its cache and to answer the logout.
-const GOODBYE: Duration = Duration::from_secs(10);
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// How the session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
