@@ -225,7 +225,7 @@ fn ask(send: &mut Send<'_>, command: Command) -> Result<(&'static str, Vec<u8>),
                 return Ok((name, Vec::new()));
             }
             Meaning::Again if attentions < ATTENTIONS => attentions = attentions.saturating_add(1),
-            Meaning::Unknown if command == Command::ReadKeys => return Err(GuardError::Unsupported),
+            Meaning::Unknown => return Err(GuardError::Unsupported),
             _ => return Err(GuardError::Refused { command: name, status: answer.status, sense: answer.sense }),
         }
     }

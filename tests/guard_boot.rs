@@ -73,9 +73,15 @@ fn comes_back(mut node: Node, target: &Target, cache: &str) -> Result<()> {
     assert_eq!(node.run("cat /sys/block/sda/queue/write_cache")?.trim(), cache);
     let status = node.run("rootaufs status")?;
     assert!(status.contains("guard       persistent reservation 5344525400"), "{status}");
-    node.power_cut()?;
-    target.run_on_image("e2fsck -fp $image || [ $? -eq 1 ]")?;
+    node.power_off()?;
     records::check(&target.file_on_image(RECORDS)?, synced).map(drop)
+}
+
+/// A node that was shut down has given its LUN back.
+fn is_free(lab: &Lab, number: u8, owner: u8, port: u16) -> Result<()> {
+    let mut other = lab.node(number).cmdline(&line(owner, port)).boot()?;
+    other.expect(UNION, INITRAMFS)?;
+    other.power_cut()
 }
 
 #[test]
@@ -96,6 +102,7 @@ fn a_second_node_is_refused_by_lio_also_while_the_first_is_halted() -> Result<()
     node.resume()?;
     writes_on(&mut node)?;
     comes_back(node, &target, "write through")?;
+    is_free(&lab, 182, 181, 3381)?;
     target.remove_from_lio()
 }
 
@@ -121,6 +128,7 @@ fn a_reservation_by_tgt_outlives_a_login_and_a_restart_of_the_target() -> Result
     is_refused(&lab, 184, 183, 3383)?;
     writes_on(&mut node)?;
     comes_back(node, &target, "write back")?;
+    is_free(&lab, 184, 183, 3383)?;
     target.kill_own_tgtd()
 }
 

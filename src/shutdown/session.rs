@@ -13,12 +13,14 @@ use rustix::io::Errno;
 use super::prepare::SESSION;
 use super::processes::kill_keepers;
 use crate::folder::Folder;
+use crate::guard::GuardError;
 use crate::iscsi::deadline::Deadline;
 use crate::iscsi::kernel::Kernel;
 use crate::iscsi::netlink::Connection;
 use crate::iscsi::session::{end as end_session, log_out, SessionError};
 use crate::keeper::sysfs::{Sysfs, SysfsError};
 use crate::kmsg::{Level, Log};
+use crate::lun::give_back;
 
 /// How long a file system that nobody sees any more may take to let go of its disk.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -98,14 +100,14 @@ impl Session {
         result.is_ok()
     }
 
-    /// Whether no file system has the disk (any more): open(2), O_EXCL.
-    fn is_released(&self, root: &Path) -> bool {
+    /// The disk, where no file system has it (any more): open(2), O_EXCL.
+    fn released(&self, root: &Path) -> Option<File> {
         let path = root.join(self.volume.trim_start_matches('/'));
         let deadline = Deadline::after(RELEASE);
         loop {
             match open(&path, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()).map(File::from) {
                 Err(Errno::BUSY) if deadline.remaining().is_some() => sleep(LOOK),
-                result => return result.is_ok(),
+                result => return result.ok(),
             }
         }
     }
@@ -116,11 +118,22 @@ impl Session {
 pub fn end(root: &Path, unmounted: bool, log: &Log) -> bool {
     let Some(mut session) = Session::open(root, log) else { return false };
     let state = session.state();
-    let clean = state == State::Up && unmounted && session.is_released(root);
+    let disk = (state == State::Up && unmounted).then(|| session.released(root)).flatten();
+    let clean = disk.is_some();
     let out = match state {
         State::Out => session.fail(log),
-        State::Up if clean => session.log_out(log),
-        State::Up | State::Gone => false,
+        State::Up => disk.is_some_and(|disk| {
+            // Another node may have the LUN now. This one finds it its own where that fails.
+            match give_back(&disk) {
+                Ok(()) | Err(GuardError::Unsupported) => {}
+                Err(error) => {
+                    log.say(Level::Warning, &format!("shutdown: {session} stays reserved for this node: {error}"))
+                }
+            }
+            drop(disk);
+            session.log_out(log)
+        }),
+        State::Gone => false,
     };
     let (level, words) = match (clean, out) {
         (true, true) => (Level::Info, "clean, and the session is logged out"),
