@@ -24,46 +24,27 @@ const NOT_OURS: &str = "it does not belong to root";
 /// The same.
 const OPEN: &str = "others may enter it: its mode is not 0700";
 /// Another release's layer, which an empty one beside it would hide.
-const OTHER_VERSION: &str = "it is a layer of another version, and v1 is the only one that is known here";
+const OTHER_VERSION: &str = "it has a layer of another version; v1 is the only one that is known here";
 
 /// Why there is no layer.
 #[derive(Debug, Error)]
-pub enum LayerError {
-    /// What is there was not made here.
-    #[error("the layer's {}: {why}", path.display())]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The file system's answer.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    File {
-        /// As in `make directory`.
-        doing: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+#[error("the layer's {}: {why}", path.display())]
+pub struct LayerError {
+    path: PathBuf,
+    /// The file system's answer; [`io::ErrorKind::Other`] for what was not made here.
+    why: io::Error,
 }
 
 impl LayerError {
-    fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { doing, path, source }
-    }
-
     /// What a person can do about it.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Foreign { .. } => {
+        match self.why.raw_os_error() {
+            Some(_) => "check the volume for free space and errors, and the export for no_root_squash",
+            None => {
                 "mend it on the iSCSI server, boot the release of rootaufs that made it, or rename the folder sidus of the \
                  volume there: then a new layer is begun"
             }
-            Self::File { .. } => "check the volume for free space and errors, and the export for no_root_squash",
         }
     }
 }
@@ -76,82 +57,85 @@ impl LayerError {
 /// # Errors
 /// [`LayerError`]
 pub fn make(layer: &LayerDirs, like: &Path, log: &Log) -> Result<(), LayerError> {
+    let mut at = layer.private.clone();
+    make_at(&mut at, layer, like, log).map_err(|why| LayerError { path: at, why })
+}
+
+/// The same; an error is of what `at` is then.
+fn make_at(at: &mut PathBuf, layer: &LayerDirs, like: &Path, log: &Log) -> io::Result<()> {
     let owner = rustix::process::geteuid().as_raw();
     let LayerDirs { private, upper, work, .. } = layer;
-    keep_private(private, owner)?;
+    keep_private(at, owner)?;
     let inside = upper.strip_prefix(private).unwrap_or(upper);
-    let mut folder = private.clone();
-    for (depth, part) in inside.parent().into_iter().flat_map(Path::components).enumerate() {
-        if depth == 0 {
-            refuse_other_versions(private, part.as_os_str())?;
-        }
-        folder.push(part);
-        keep_private(&folder, owner)?;
+    if let Some(version) = inside.iter().next() {
+        refuse_other_versions(at, version)?;
     }
-    keep_private(work, owner)?;
-    match fs::symlink_metadata(upper) {
+    for part in inside.parent().into_iter().flatten() {
+        at.push(part);
+        keep_private(at, owner)?;
+    }
+    at.clone_from(work);
+    keep_private(at, owner)?;
+    at.clone_from(upper);
+    match fs::symlink_metadata(&*at) {
         Ok(there) if there.is_dir() => Ok(()),
-        Ok(_) => Err(LayerError::Foreign { path: upper.clone(), why: NO_DIRECTORY }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make_upper(upper, like, log),
-        Err(error) => Err(LayerError::file("look at", upper)(error)),
+        Ok(_) => Err(io::Error::other(NO_DIRECTORY)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            at.set_extension("new");
+            make_upper(at, upper, like, log)
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// Makes a directory that is root's alone, or sees that it is.
-fn keep_private(path: &Path, owner: u32) -> Result<(), LayerError> {
+fn keep_private(path: &Path, owner: u32) -> io::Result<()> {
     match DirBuilder::new().mode(PRIVATE).create(path) {
-        Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(LayerError::file("make directory", path)(error)),
+        result => return result,
     }
-    let there = fs::symlink_metadata(path).map_err(LayerError::file("look at", path))?;
-    let why = match (there.is_dir(), there.uid() == owner, there.mode() & 0o777 == PRIVATE) {
+    let there = fs::symlink_metadata(path)?;
+    Err(io::Error::other(match (there.is_dir(), there.uid() == owner, there.mode() & 0o777 == PRIVATE) {
         (true, true, true) => return Ok(()),
         (false, ..) => NO_DIRECTORY,
         (true, false, _) => NOT_OURS,
         (true, true, false) => OPEN,
-    };
-    Err(LayerError::Foreign { path: path.to_owned(), why })
+    }))
 }
 
 /// Looks for `v2` beside `v1`: what an administrator expects on this node is in there.
-fn refuse_other_versions(private: &Path, ours: &OsStr) -> Result<(), LayerError> {
-    let failed = "read directory";
-    for entry in fs::read_dir(private).map_err(LayerError::file(failed, private))? {
-        let name = entry.map_err(LayerError::file(failed, private))?.file_name();
-        let is_version = matches!(name.as_encoded_bytes(), [b'v', b'0'..=b'9', ..]);
-        if is_version && name != ours {
-            return Err(LayerError::Foreign { path: private.join(name), why: OTHER_VERSION });
+fn refuse_other_versions(private: &Path, ours: &OsStr) -> io::Result<()> {
+    for entry in fs::read_dir(private)? {
+        let name = entry?.file_name();
+        if matches!(name.as_encoded_bytes(), [b'v', b'0'..=b'9', ..]) && name != ours {
+            return Err(io::Error::other(OTHER_VERSION));
         }
     }
     Ok(())
 }
 
-/// Makes the upper directory like the lower one. It gets its name last: one that a power cut left half made would else be
-/// taken for whole at the next boot.
-fn make_upper(upper: &Path, like: &Path, log: &Log) -> Result<(), LayerError> {
-    let new = &upper.with_extension("new");
+/// Makes the upper directory like the lower one, as `new`. It gets its name last: one that a power cut left half made
+/// would else be taken for whole at the next boot.
+fn make_upper(new: &Path, upper: &Path, like: &Path, log: &Log) -> io::Result<()> {
     match fs::remove_dir(new) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(LayerError::file("remove", new)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
-    DirBuilder::new().mode(PRIVATE).create(new).map_err(LayerError::file("make directory", new))?;
-    let model = fs::metadata(like).map_err(LayerError::file("read owner and mode of", like))?;
-    chown(new, Some(model.uid()), Some(model.gid())).map_err(LayerError::file("set owner of", new))?;
-    let mode = Permissions::from_mode(model.mode() & 0o7777);
-    fs::set_permissions(new, mode).map_err(LayerError::file("set mode of", new))?;
+    DirBuilder::new().mode(PRIVATE).create(new)?;
+    let model = fs::metadata(like)?;
+    chown(new, Some(model.uid()), Some(model.gid()))?;
+    fs::set_permissions(new, Permissions::from_mode(model.mode() & 0o7777))?;
     copy_attributes(like, new, log)?;
-    fs::rename(new, upper).map_err(LayerError::file("name", upper))
+    fs::rename(new, upper)
 }
 
 /// Copies the extended attributes (access lists, labels) of a directory, as far as the other file system takes them.
-fn copy_attributes(from: &Path, to: &Path, log: &Log) -> Result<(), LayerError> {
+fn copy_attributes(from: &Path, to: &Path, log: &Log) -> io::Result<()> {
     let mut names = vec![0_u8; 64 << 10];
     let length = match rustix::fs::listxattr(from, &mut names) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(errno) => return Err(LayerError::file("list attributes of", from)(errno.into())),
+        Err(errno) => return Err(errno.into()),
     };
     for name in names.get(..length).unwrap_or_default().split(|byte| *byte == 0) {
         let name = String::from_utf8_lossy(name);
@@ -161,8 +145,7 @@ fn copy_attributes(from: &Path, to: &Path, log: &Log) -> Result<(), LayerError> 
             continue;
         }
         let mut value = vec![0_u8; 64 << 10];
-        let length = rustix::fs::getxattr(from, &*name, &mut value)
-            .map_err(|errno| LayerError::file("read attributes of", from)(errno.into()))?;
+        let length = rustix::fs::getxattr(from, &*name, &mut value)?;
         match rustix::fs::setxattr(to, &*name, value.get(..length).unwrap_or_default(), XattrFlags::empty()) {
             Ok(()) => {}
             Err(Errno::OPNOTSUPP) => {
@@ -171,7 +154,7 @@ fn copy_attributes(from: &Path, to: &Path, log: &Log) -> Result<(), LayerError> 
                     &format!("{} cannot hold attribute {name} of {}", to.display(), from.display()),
                 );
             }
-            Err(errno) => return Err(LayerError::file("set attributes of", to)(errno.into())),
+            Err(errno) => return Err(errno.into()),
         }
     }
     Ok(())
@@ -267,11 +250,11 @@ mod tests {
             ("sidus/v1/work", &open, "the layer\'s /rw/sidus/v1/work: others may enter it: its mode is not 0700"),
             ("sidus/v1/upper", &link, "the layer\'s /rw/sidus/v1/upper: it is no directory"),
             ("sidus/v1/upper", &file, "the layer\'s /rw/sidus/v1/upper: it is no directory"),
-            ("sidus/v1/upper.new", &link, "cannot remove /rw/sidus/v1/upper.new: Not a directory (os error 20)"),
+            ("sidus/v1/upper.new", &link, "the layer's /rw/sidus/v1/upper.new: Not a directory (os error 20)"),
             (
                 "sidus/v2",
                 &folder,
-                "the layer's /rw/sidus/v2: it is a layer of another version, and v1 is the only one that is known here",
+                "the layer's /rw/sidus: it has a layer of another version; v1 is the only one that is known here",
             ),
         ];
         for (path, put, expected) in table {
@@ -294,6 +277,6 @@ mod tests {
         let me = rustix::process::geteuid().as_raw();
         keep_private(&path, me).unwrap();
         let error = keep_private(&path, me + 1).unwrap_err().to_string();
-        assert_eq!(error, format!("the layer's {}: it does not belong to root", path.display()));
+        assert_eq!(error, NOT_OURS);
     }
 }

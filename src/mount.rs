@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{openat2, Mode, OFlags, ResolveFlags, CWD};
+use rustix::fs::{OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{
     fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, mount,
@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::options::TmpfsLimits;
 use crate::plan::{Stack, UnionKind};
+use crate::view;
 
 /// A call that the kernel refused.
 #[derive(Debug, Error)]
@@ -120,7 +121,7 @@ fn attach(detached: &OwnedFd, at: &Path) -> Result<(), MountError> {
 /// Where something is to be mounted, with no link on the way there: one in a tree or a layer would lead into the
 /// initramfs.
 fn place(at: &Path) -> Result<OwnedFd, Errno> {
-    openat2(CWD, at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    view::open(CWD, at, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
 }
 
 /// Mounts a new tmpfs; its root directory is 0755.

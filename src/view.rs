@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -18,11 +18,21 @@ const MAX_FSTAB: u64 = 1 << 20;
 /// What replaces the fstab, until it does.
 const NEW_FSTAB: &str = ".fstab.rootaufs";
 
-/// Opens what is at `path` for a process whose `/` is `root` (openat2(2), RESOLVE_IN_ROOT).
+/// openat2(2), with each of its uses in one place: its code is large.
+#[inline(never)]
+pub(crate) fn open(
+    folder: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// Opens what is at `path` for a process whose `/` is `root` (RESOLVE_IN_ROOT).
 fn open_within(root: &Path, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::CLOEXEC;
-    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    let root = open(CWD, root, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())?;
+    open(root.as_fd(), path, flags, ResolveFlags::IN_ROOT)
 }
 
 /// Opens a folder.
