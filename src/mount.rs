@@ -115,7 +115,7 @@ fn messages(context: impl AsFd) -> String {
 
 fn attach(detached: &OwnedFd, at: &Path) -> Result<(), MountError> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    place(at).and_then(|place| move_mount(detached, "", place, "", flags)).map_err(MountError::new("attach to", at))
+    place(at).and_then(|place| move_mount(detached, c"", place, c"", flags)).map_err(MountError::new("attach to", at))
 }
 
 /// Where something is to be mounted, with no link on the way there: one in a tree or a layer would lead into the
@@ -201,7 +201,7 @@ fn aufs_options(stack: &Stack) -> String {
 /// [`MountError`]
 pub fn move_to(from: &Path, to: &Path) -> Result<(), MountError> {
     place(to)
-        .and_then(|place| move_mount(CWD, from, place, "", MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH))
+        .and_then(|place| move_mount(CWD, from, place, c"", MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH))
         .map_err(MountError::new("move mount to", to))
 }
 

@@ -1,6 +1,7 @@
 //! Files of a tree, or of the merged view of one, seen from the initramfs. What is in them a stranger may have written:
 //! links are followed inside of the tree alone, and nothing but a regular file of bounded length is read.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +17,7 @@ use crate::fstab;
 /// No fstab is longer, in bytes.
 const MAX_FSTAB: u64 = 1 << 20;
 /// What replaces the fstab, until it does.
-const NEW_FSTAB: &str = ".fstab.rootaufs";
+const NEW_FSTAB: &CStr = c".fstab.rootaufs";
 
 /// openat2(2), with each of its uses in one place: its code is large.
 #[inline(never)]
@@ -99,7 +100,7 @@ pub fn adapt_fstab(view: &Path, unions: &[&str], fs: &str) -> io::Result<()> {
     new.set_permissions(model.permissions())?;
     // A persistent layer must not have the name before the content when the power fails.
     new.sync_data()?;
-    Ok(renameat(&folder, NEW_FSTAB, &folder, "fstab")?)
+    Ok(renameat(&folder, NEW_FSTAB, &folder, c"fstab")?)
 }
 
 #[cfg(test)]
@@ -191,7 +192,8 @@ mod tests {
     #[test]
     fn what_stands_in_the_way_of_the_new_fstab_is_not_written_to() {
         let stage = Stage::new("way");
-        let (new, other) = (stage.tree().join("etc").join(NEW_FSTAB), stage.tree().join("etc/shadow"));
+        let (new, other) =
+            (stage.tree().join("etc").join(NEW_FSTAB.to_str().unwrap()), stage.tree().join("etc/shadow"));
         let (old, adapted) = ("/dev/nfs / nfs ro 0 0\n", "overlay / overlay defaults 0 0\n");
         let links: [(&str, &dyn Fn()); 3] = [
             ("a hard link", &|| fs::hard_link(&other, &new).unwrap()),
