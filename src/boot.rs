@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::apply::{apply, make_plain_root_read_only, Applied};
-use crate::facts::{Facts, Wanted};
+use crate::facts::{self, Facts, Wanted};
 use crate::kmsg::{Level, Log};
 use crate::options::{BadOptions, BootOptions, Layer, OnFailure};
 use crate::plan::{plan, Plan};
@@ -42,6 +42,12 @@ pub fn boot(machine: &Machine) -> Next {
     let start = Instant::now();
     let mut log = Log::open(&machine.root);
 
+    // Somebody tries again by hand what was done: neither the report nor the union is to suffer. What cannot be read is
+    // told where it is needed.
+    if facts::is_union(&machine.root, &machine.rootmnt).unwrap_or(false) {
+        log.say(Level::Error, &format!("{} is a union already: nothing is done", machine.rootmnt.display()));
+        return Next::Panic;
+    }
     let options = match read_options(&machine.root, &log) {
         Ok(options) => options,
         Err(Unreadable { failure, on_failure }) => {

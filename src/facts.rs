@@ -106,12 +106,6 @@ pub enum FactsError {
         /// Where it was expected.
         rootmnt: PathBuf,
     },
-    /// This program has run before.
-    #[error("{} is a union already", rootmnt.display())]
-    AlreadyUnion {
-        /// The union.
-        rootmnt: PathBuf,
-    },
     /// A module index cannot be read.
     #[error("cannot look up kernel modules: {0}")]
     Modules(io::Error),
@@ -135,9 +129,6 @@ impl Facts {
         let at_root = mountinfo::topmost(&mounts, rootmnt)
             .cloned()
             .ok_or_else(|| FactsError::NoRoot { rootmnt: rootmnt.to_owned() })?;
-        if mounts.iter().any(|mount| mount.at == rootmnt.join("ro")) {
-            return Err(FactsError::AlreadyUnion { rootmnt: rootmnt.to_owned() });
-        }
         let below = mounts.iter().filter(|mount| mount.at != rootmnt && mount.at.starts_with(rootmnt));
         let filesystems = read(root, "proc/filesystems")?;
         let kernel =
@@ -179,6 +170,15 @@ impl Facts {
         };
         Ok(Self { rootmnt, root, below: Vec::new(), overlay, aufs, lun })
     }
+}
+
+/// Whether this program has run before, on the machine whose root is `root`.
+///
+/// # Errors
+/// [`FactsError`]
+pub fn is_union(root: &Path, rootmnt: &Path) -> Result<bool, FactsError> {
+    let mounts = mountinfo::parse(&read(root, "proc/self/mountinfo")?)?;
+    Ok(mountinfo::topmost(&mounts, &rootmnt.join("ro")).is_some())
 }
 
 /// The release of the newest kernel in a tree.
@@ -347,7 +347,8 @@ mod tests {
         let none = Machine::new("none", "20 1 0:20 / / rw - rootfs rootfs rw\n", "");
         assert!(matches!(none.facts(), Err(FactsError::NoRoot { .. })), "{:?}", none.facts());
         let done = Machine::new("done", &format!("{ROOT}22 21 0:5 / /root/ro rw - nfs x rw\n"), "");
-        assert!(matches!(done.facts(), Err(FactsError::AlreadyUnion { .. })), "{:?}", done.facts());
+        assert!(is_union(&done.0, Path::new("/root")).unwrap());
+        assert!(!is_union(&none.0, Path::new("/root")).unwrap());
     }
 
     #[test]

@@ -386,13 +386,16 @@ fn on_failure_tmpfs_takes_memory_where_the_lun_fails() {
 }
 
 #[test]
-fn a_second_run_refuses() {
-    in_initramfs("aufs=tmpfs", |stage| {
+fn a_second_run_changes_nothing_whatever_is_asked_for() {
+    in_initramfs("aufs=tmpfs sidus.on_failure=ro", |stage| {
         succeeds(&stage.rootaufs());
-        let before = stage.mounts();
+        let (before, report) = (stage.mounts(), stage.report());
         let again = stage.rootaufs();
         assert!(text(&again.stderr).contains("/root is a union already"), "{}", text(&again.stderr));
+        assert_eq!(again.status.code(), Some(1));
         assert_eq!(stage.mounts(), before);
+        assert_eq!(stage.report(), report);
+        fs::write("/root/etc/still-writable", "").unwrap();
     });
 }
 
