@@ -290,6 +290,8 @@ fn bring_up(
         let (challenge, _) = random(GetRandomFlags::empty()).map_err(TcpError::Io)?;
         let config = config(plan, connection, challenge, 0);
         let (stream, agreed, found) = errand::run(plan.portal, config, next, reserved, deadline)?;
+        // A target that closed the first login's connection before it was stopped: that is no fault of the next one.
+        kernel.drain()?;
         bind(kernel, connection, stream, deadline)?;
         (negotiated, was) = (agreed, Some(found));
     }
