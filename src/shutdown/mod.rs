@@ -17,14 +17,14 @@ mod watch;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::system::{reboot, RebootCommand};
 
 pub use self::prepare::{forget, prepare, PROGRAM};
 pub use self::watch::Watch;
 
-use crate::iscsi::deadline::{start, within, Deadline};
+use crate::iscsi::deadline::{start, within, Deadline, Seconds};
 use crate::kmsg::{Level, Log};
 
 /// Where systemd-shutdown(8) puts the root that ends.
@@ -57,7 +57,9 @@ pub fn end(root: &Path, command: RebootCommand) -> ! {
     }
     let (own, its) = (root.to_owned(), log.clone());
     let unmount = move || mounts::unmount_all(&own, Path::new(OLD_ROOT), &its);
+    let started = Instant::now();
     let unmounted = bounded("unmount the root", UNMOUNT, &log, Box::new(unmount));
+    log.say(Level::Info, &format!("shutdown: the root took {}", Seconds(started.elapsed())));
     let (own, its) = (root.to_owned(), log.clone());
     bounded("log out", LOG_OUT, &log, Box::new(move || session::end(&own, unmounted, &its)));
     reboot_by(command, &log);
