@@ -15,6 +15,7 @@ use miniserde::{json, Deserialize, Serialize};
 use rustix::fs::{open, statx, AtFlags, Mode, OFlags, StatxFlags, CWD};
 use rustix::io::Errno;
 
+use crate::bytes::shown;
 use crate::folder::Folder;
 use crate::keeper::report::uptime_ms;
 use crate::plan::RO;
@@ -63,7 +64,9 @@ impl Changed {
     /// The first few names.
     #[must_use]
     pub fn some(&self) -> String {
-        let mut text = self.names.iter().take(MOST_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        // A name is what somebody wrote, and is shown to who logs in.
+        let names = self.names.iter().take(MOST_NAMES).map(|name| shown(name.as_bytes()));
+        let mut text = names.collect::<Vec<_>>().join(", ");
         if let Some(more) = self.names.len().checked_sub(MOST_NAMES).filter(|more| *more > 0) {
             text.push_str(&format!(" and {more} more"));
         }
@@ -273,6 +276,8 @@ mod tests {
         let changed =
             |count: usize| Changed { seen_ms: 0, names: (0..count).map(|number| format!("f{number}")).collect() };
         assert_eq!(changed(2).some(), "f0, f1");
+        let hostile = Changed { seen_ms: 0, names: vec!["a\u{1b}[2Jb".to_owned()] };
+        assert_eq!(hostile.some(), "a\\u{1b}[2Jb");
         assert_eq!(changed(6).some(), "f0, f1, f2, f3, f4, f5");
         assert_eq!(changed(8).some(), "f0, f1, f2, f3, f4, f5 and 2 more");
     }
