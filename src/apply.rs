@@ -18,6 +18,7 @@ use crate::mount::{self, MountError};
 use crate::network;
 use crate::plan::{Step, UnionPlan};
 use crate::report::micros;
+use crate::shutdown;
 use crate::view;
 
 /// A step that was carried out.
@@ -84,6 +85,9 @@ impl StepError {
             }
             Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
             Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
+            Self::File { path, .. } if path.ends_with(shutdown::IN_TREE) => {
+                "install rootaufs into the tree on the NFS server again (initramfs-hooks/install), all of the same version"
+            }
             Self::File { path, .. } if path.starts_with("/run") => "the node has too little free memory: give it more",
             Self::File { source, .. } if source.raw_os_error().is_none() => {
                 "mend it in the tree on the NFS server, or in the layer on the iSCSI server"
@@ -195,9 +199,9 @@ fn carry_out(
             undo.push(Undo::Unmount(at.clone()));
         }
         Step::KeepNetwork { view } => return Ok(Some(keep_network(root, view, log))),
-        Step::PrepareShutdown => {
+        Step::PrepareShutdown { tree } => {
             undo.push(Undo::ForgetShutdown);
-            lun.prepare_shutdown()?;
+            lun.prepare_shutdown(tree)?;
         }
         Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
         Step::MakeLayer { layer, like } => layer::make(layer, like, log)?,

@@ -16,6 +16,7 @@ pub mod guard;
 pub mod iscsi;
 pub mod keeper;
 pub mod kmsg;
+pub mod late;
 pub mod layer;
 pub mod lower;
 pub mod lun;

@@ -179,7 +179,8 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     }
     // Last: nothing that could still fail has to stop it again.
     if let Layer::Iscsi(iscsi) = &options.layer {
-        steps.extend([Step::PrepareShutdown, Step::StartKeeper { recovery: iscsi.recovery }]);
+        let tree = facts.rootmnt.join(RO.trim_start_matches('/'));
+        steps.extend([Step::PrepareShutdown { tree }, Step::StartKeeper { recovery: iscsi.recovery }]);
     }
     Ok(Plan::Union(UnionPlan { kind, upper, lower: facts.root.clone(), steps }))
 }

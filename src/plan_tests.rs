@@ -68,6 +68,14 @@ fn iscsi_reads_like_the_article() {
         ),
         "{text}"
     );
+    assert!(
+        text.ends_with(
+            "18. keep the network below the root from all others\n\
+             19. prepare the shutdown from /root/ro\n\
+             20. start the keeper of the session\n"
+        ),
+        "{text}"
+    );
     let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 sidus.iscsi.target=iqn.2026-01.a:{mac} sidus.iscsi.lun=3 \
                 sidus.iscsi.username=node sidus.iscsi.password=hidden sidus.iscsi.digest=crc32c";
     let text = steps(line, &facts(&[]));

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use crate::apply::StepError;
 use crate::facts::{Facts, FactsError, Wanted};
 use crate::options::BootOptions;
 use crate::plan::{plan, Plan, PlanError};
+use crate::shutdown;
 
 /// Why there is nothing to print.
 #[derive(Debug, Error)]
@@ -24,6 +26,9 @@ pub enum PreviewError {
     /// What is asked for cannot be had.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The tree has not all that a node with a LUN takes from it.
+    #[error("{_0}: {}", _0.remedy())]
+    Tree(#[from] StepError),
 }
 
 /// The plan for a command line (else this machine's own) as text; with `tree`, for the newest kernel in it.
@@ -39,6 +44,11 @@ pub fn preview(root: &Path, cmdline: Option<String>, tree: Option<&Path>) -> Res
         .map_err(|bad| PreviewError::Options(bad.problems.iter().map(ToString::to_string).collect()))?;
     let facts = Facts::suppose(&line, tree, Wanted::by(&options))?;
     let plan = plan(&options, &facts)?;
+    if let (Plan::Union(union), Some(tree)) = (&plan, tree) {
+        if union.upper.is_persistent() {
+            shutdown::program(tree)?;
+        }
+    }
     let supposed = match (&plan, tree) {
         (Plan::Plain, _) => String::new(),
         (_, Some(tree)) => format!("supposed: the newest kernel of {} boots\n", tree.display()),
@@ -60,6 +70,26 @@ mod tests {
              aufs=ramfs: not a value of aufs; accepted: tmpfs, iscsi or off\n  \
              sidus.debug=yes: not a value of sidus.debug; accepted: nothing, 1 or 0"
         );
+    }
+
+    #[test]
+    fn a_tree_that_lacks_the_program_of_the_shutdown_is_told() {
+        let tree = std::env::temp_dir().join(format!("sidus-preview-{}", std::process::id()));
+        let modules = tree.join("lib/modules/6.1");
+        fs::create_dir_all(&modules).unwrap();
+        let dep = "overlay.ko:\niscsi_tcp.ko:\nsd_mod.ko:\next4.ko:\nxfs.ko:\nbtrfs.ko:\n";
+        fs::write(modules.join("modules.dep"), dep).unwrap();
+        let preview = |line: &str| preview(Path::new("/"), Some(line.to_owned()), Some(&tree));
+        let iscsi = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14";
+        let error = preview(iscsi).unwrap_err().to_string();
+        let file = tree.join(shutdown::IN_TREE);
+        assert!(error.starts_with(&format!("cannot read {}: No such file", file.display())), "{error}");
+        assert!(error.contains("install rootaufs into the tree"), "{error}");
+        assert!(preview("aufs=tmpfs").is_ok());
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "").unwrap();
+        assert!(preview(iscsi).unwrap().ends_with("start the keeper of the session\n"));
+        fs::remove_dir_all(&tree).unwrap();
     }
 
     #[test]

@@ -30,7 +30,8 @@ fn what_the_hook_does(suite: Suite) -> Result<()> {
         assert!(!output.text.contains("secret-of-the-tree"), "{}", output.text);
         Ok(())
     };
-    for program in ["/usr/sbin/rootaufs", "/usr/lib/sidus/rootaufs-initramfs"] {
+    for program in ["sbin/rootaufs", "lib/sidus/rootaufs-initramfs", "lib/sidus/rootaufs-shutdown"] {
+        let program = format!("/usr/{program}");
         tree.run(&format!("mv {program} /root/program"))?;
         fails_with(&[&format!("E: rootaufs: {program} is missing: install it, or remove")])?;
         tree.run(&format!("mv /root/program {program}"))?;

@@ -237,6 +237,25 @@ fn the_report_says_what_was_done_and_how_long_it_took() {
 }
 
 #[test]
+fn what_stays_for_the_shutdown_is_the_trees_whatever_is_in_the_layer() {
+    in_initramfs("aufs=tmpfs", |stage| {
+        let inside = |view: &str| Path::new(view).join(sidus::shutdown::IN_TREE);
+        fs::create_dir_all(inside("/root").parent().unwrap()).unwrap();
+        fs::write(inside("/root"), "of the tree").unwrap();
+        succeeds(&stage.rootaufs());
+        fs::write(inside("/root"), "of somebody who may write").unwrap();
+        let before = stage.mounts();
+        let (root, volume) = (Path::new("/"), Path::new("/dev/sda"));
+        sidus::shutdown::prepare(root, Path::new("/root/ro"), 2, 1, volume).unwrap();
+        let copy = fs::metadata(sidus::shutdown::PROGRAM).unwrap();
+        assert_eq!(copy.permissions().mode() & 0o7777, 0o755);
+        assert_eq!(fs::read_to_string(sidus::shutdown::PROGRAM).unwrap(), "of the tree");
+        sidus::shutdown::forget(root).unwrap();
+        assert_eq!(stage.mounts(), before);
+    });
+}
+
+#[test]
 fn off_and_nothing_touch_nothing() {
     for cmdline in ["aufs=off", "", "aufs=off sidus.nonsense"] {
         in_initramfs(cmdline, |stage| {

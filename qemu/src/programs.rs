@@ -18,8 +18,11 @@ pub const COMMAND: &str = "rootaufs";
 /// for the root.
 pub const EARLY: &str = "rootaufs-initramfs";
 
+/// What a node with a LUN keeps in memory until it goes down.
+pub const LATE: &str = "rootaufs-shutdown";
+
 /// Their names.
-pub const ALL: [&str; 2] = [COMMAND, EARLY];
+pub const ALL: [&str; 3] = [COMMAND, EARLY, LATE];
 
 /// Builds them and says in which folder they are.
 pub fn build(paths: &Paths) -> Result<PathBuf> {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use sidus::cli::{parse, Verb, USAGE};
 use sidus::iscsi::credentials::CredentialsFile;
 use sidus::keeper::report::KeeperReport;
-use sidus::keeper::{self, keep_here, Task};
+use sidus::keeper::{self, Task};
 use sidus::lun::read_credentials;
 use sidus::network::lease;
 use sidus::preview::preview;
@@ -18,11 +18,7 @@ use sidus::watch::watch;
 
 fn main() -> ExitCode {
     let root = Path::new("/");
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if let Some(task) = Task::parse(&arguments) {
-        return keep_here(root, &task);
-    }
-    let verb = match parse(arguments) {
+    let verb = match parse(std::env::args_os().skip(1)) {
         Ok(verb) => verb,
         Err(error) => return complain(&format!("{error} (rootaufs --help says what there is)"), 2),
     };

@@ -1,4 +1,4 @@
-//! Starts a keeper: this program again, as a process of its own.
+//! Starts a keeper: the program that stays, as a process of its own.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -48,7 +48,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`]
 pub fn start(task: &Task) -> Result<u32, StartError> {
-    // Not the file of the program that runs: it may lie on the root, which has to be unmounted at the end.
+    // The copy in memory: what lies on the root would keep that from being unmounted at the end.
     let program = Path::new(PROGRAM);
     let arguments = std::iter::once(NAME.to_owned()).chain(task.arguments()).map(CString::new);
     let arguments: Vec<CString> = arguments.collect::<Result<_, _>>().map_err(io::Error::from)?;

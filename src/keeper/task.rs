@@ -1,4 +1,4 @@
-//! What a keeper is told when it is started: arguments of a program that starts itself.
+//! What a keeper is told when it is started: arguments of `rootaufs-shutdown`.
 
 use std::ffi::OsString;
 use std::time::Duration;

@@ -312,14 +312,14 @@ impl Lun {
         }
     }
 
-    /// Prepares the shutdown of a node whose root is on the session.
+    /// Prepares the shutdown of a node whose root is on the session, by the program in the tree on `tree`.
     ///
     /// # Errors
     /// [`StepError`]
-    pub fn prepare_shutdown(&self) -> Result<(), StepError> {
+    pub fn prepare_shutdown(&self, tree: &Path) -> Result<(), StepError> {
         let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
         let volume = self.volume.as_ref().ok_or(LunError::Order { missing: "the volume" })?;
-        shutdown::prepare(&self.root, session.host, session.connection.sid, &volume.device)
+        shutdown::prepare(&self.root, tree, session.host, session.connection.sid, &volume.device)
     }
 
     /// Undoes that, also where it was half done.

@@ -91,8 +91,12 @@ pub enum Step {
         /// The root of the merged view.
         view: PathBuf,
     },
-    /// Put below `/run` what a shutdown needs.
-    PrepareShutdown,
+    /// Put below `/run` what stays there for the shutdown.
+    PrepareShutdown {
+        /// The tree that has the program: the lower side alone. Whoever may write to the layer must not decide what becomes
+        /// process 1.
+        tree: PathBuf,
+    },
     /// Start the process that logs the session in again after a fault.
     StartKeeper {
         /// How long the disk may wait for that.
@@ -190,7 +194,7 @@ impl fmt::Display for Step {
                 write!(f, "adapt {}/etc/fstab: a union is on {}", view.display(), unions.join(" "))
             }
             Self::KeepNetwork { .. } => f.write_str("keep the network below the root from all others"),
-            Self::PrepareShutdown => f.write_str("prepare the shutdown"),
+            Self::PrepareShutdown { tree } => write!(f, "prepare the shutdown from {}", tree.display()),
             Self::StartKeeper { .. } => f.write_str("start the keeper of the session"),
             Self::MakeReadOnly { at, superblock } => {
                 let what = if *superblock { "mount" } else { "mount and superblock" };

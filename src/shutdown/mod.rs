@@ -1,9 +1,9 @@
 //! The end of a node whose layer is on a LUN: the root is unmounted, the session logged out, and only then is the power
 //! cut.
 //!
-//! A root cannot be unmounted by a program that runs from it. So [`prepare`] puts a copy of this program below `/run`
-//! while the node boots; at the end systemd-shutdown(8) makes that folder its root, the old one is `/oldroot`, and
-//! process 1 becomes that copy, which calls [`end`].
+//! A root cannot be unmounted by a program that runs from it. So [`prepare`] puts a copy of `rootaufs-shutdown`, which
+//! is in the tree, below `/run` while the node boots; at the end systemd-shutdown(8) makes that folder its root, the old
+//! one is `/oldroot`, and process 1 becomes that copy, which calls [`end`].
 //!
 //! Where the target is dead, whatever writes hangs, systemd with it: from the request for a shutdown on, a process of its
 //! own does [`Watch`] the session.
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::system::{reboot, RebootCommand};
 
-pub use self::prepare::{forget, prepare, PROGRAM};
+pub use self::prepare::{forget, prepare, program, IN_TREE, PROGRAM};
 pub use self::watch::Watch;
 
 use crate::iscsi::deadline::{start, within, Deadline, Seconds};

@@ -9,9 +9,14 @@ use rustix::io::Errno;
 
 use crate::apply::StepError;
 use crate::mount::{self, MountError};
+use crate::view;
 
-/// The program that systemd-shutdown(8) becomes.
+/// The program that stays: the keeper is started from it, and systemd-shutdown(8) becomes it.
 pub const PROGRAM: &str = "/run/initramfs/shutdown";
+/// The same in the tree.
+pub const IN_TREE: &str = "usr/lib/sidus/rootaufs-shutdown";
+/// It is no longer, in bytes.
+const LONGEST: u64 = 4 << 20;
 
 /// Its folder, below `/`.
 pub const FOLDER: &str = "run/initramfs";
@@ -51,11 +56,21 @@ const FILES: [(&str, &str); 2] =
 
 const VERBS: [&str; 4] = ["poweroff", "reboot", "halt", "kexec"];
 
-/// Prepares the shutdown of a node whose root is on disk `volume` of session `sid`, which is SCSI host `host`.
+/// The program that stays, as the tree on `tree` has it.
+///
+/// # Errors
+/// [`StepError`] names the file: it is missing, or no regular file, or too long.
+pub fn program(tree: &Path) -> Result<Vec<u8>, StepError> {
+    view::read(tree, Path::new(IN_TREE), LONGEST).map_err(StepError::file("read", &tree.join(IN_TREE)))
+}
+
+/// Prepares the shutdown of a node whose root is on disk `volume` of session `sid`, which is SCSI host `host`; the
+/// program is that of the tree on `tree`.
 ///
 /// # Errors
 /// [`StepError`] names the file.
-pub fn prepare(root: &Path, host: u32, sid: u32, volume: &Path) -> Result<(), StepError> {
+pub fn prepare(root: &Path, tree: &Path, host: u32, sid: u32, volume: &Path) -> Result<(), StepError> {
+    let program = program(tree)?;
     for (name, text) in FILES {
         write(&root.join(UNITS).join(name), text.as_bytes())?;
     }
@@ -67,8 +82,6 @@ pub fn prepare(root: &Path, host: u32, sid: u32, volume: &Path) -> Result<(), St
     write(&root.join(SESSION), session.as_bytes())?;
     make_folder(&root.join("run/open-iscsi"))?;
 
-    let exe = root.join("proc/self/exe");
-    let program = fs::read(&exe).map_err(StepError::file("read", &exe))?;
     let folder = root.join(FOLDER);
     make_folder(&folder)?;
     // Nothing below /run can be executed.
@@ -111,4 +124,37 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StepError> {
 
 fn make_folder(path: &Path) -> Result<(), StepError> {
     fs::create_dir_all(path).map_err(StepError::file("make directory", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_program_is_a_file_of_the_tree_or_the_error_names_it_and_says_what_to_do() {
+        let stage = std::env::temp_dir().join(format!("sidus-prepare-{}", std::process::id()));
+        let (tree, file) = (stage.join("tree"), stage.join("tree").join(IN_TREE));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(stage.join("stranger"), "of somebody else").unwrap();
+        let length = usize::try_from(LONGEST).unwrap();
+        let make: [(&dyn Fn(), &str); 5] = [
+            (&|| {}, "No such file or directory (os error 2)"),
+            (&|| symlink("../../../../stranger", &file).unwrap(), "No such file or directory (os error 2)"),
+            (&|| symlink("/dev/null", &file).unwrap(), "No such file or directory (os error 2)"),
+            (&|| fs::create_dir(&file).unwrap(), "it is no regular file"),
+            (&|| fs::write(&file, vec![0; length + 1]).unwrap(), "it is longer than any such file may be"),
+        ];
+        for (make, why) in make {
+            make();
+            let error = program(&tree).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot read {}: {why}", file.display()));
+            assert!(error.remedy().starts_with("install rootaufs into the tree"), "{}", error.remedy());
+            let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
+        }
+        fs::write(&file, "the program").unwrap();
+        assert_eq!(program(&tree).unwrap(), b"the program");
+        fs::remove_dir_all(&stage).unwrap();
+    }
 }

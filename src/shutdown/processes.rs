@@ -12,7 +12,7 @@ enum Who {
     Kernel,
     /// A keeper.
     Keeper,
-    /// What else of this program stays to the end.
+    /// What else of this project stays to the end.
     Ours,
     /// Anything else.
     Other,
