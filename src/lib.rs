@@ -30,6 +30,8 @@ pub mod plan;
 pub mod preview;
 pub mod report;
 pub mod scsi;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod shutdown;
 pub mod status;
 pub mod view;

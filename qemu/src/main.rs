@@ -11,7 +11,7 @@ use sidus_lab::{bench, demo, image, interactive, programs, test, Firmware, Kerne
 const HELP: &str = "\
 ./qemu/lab VERB [OPTIONS]: a server and diskless nodes in QEMU
 
-  build                 the static rootaufs; prints its path
+  build                 the static programs; prints in which folder they are
   server                builds what is missing, starts the server
   stop                  ends the server
   run COMMAND           runs a command on the server
@@ -50,7 +50,11 @@ fn run() -> Result<ExitCode> {
     let mirror = options.mirror.as_deref();
     match options.verb.as_str() {
         "" | "help" => print!("{HELP}"),
-        "build" => println!("{}", programs::build(&paths)?.display()),
+        "build" => {
+            let folder = programs::build(&paths)?;
+            programs::build_server(&paths)?;
+            println!("{}", folder.display());
+        }
         "server" => {
             image::build_all(&paths, mirror)?;
             server.start()?;

@@ -21,29 +21,52 @@ pub const EARLY: &str = "rootaufs-initramfs";
 /// What a node with a LUN keeps in memory until it goes down.
 pub const LATE: &str = "rootaufs-shutdown";
 
-/// Their names.
+/// The names of the nodes' programs.
 pub const ALL: [&str; 3] = [COMMAND, EARLY, LATE];
 
-/// Builds them and says in which folder they are.
+/// The server's program.
+pub const SERVER: &str = "sidus";
+
+/// What that is built with.
+pub(crate) const SERVER_FEATURE: &str = "sidus/server";
+
+/// Builds the nodes' programs and says in which folder they are.
 pub fn build(paths: &Paths) -> Result<PathBuf> {
+    build_some(paths, "the static programs", &["--bins"], "programs.log")?;
+    let folder = folder(paths);
+    for name in ALL {
+        check(&folder.join(name))?;
+    }
+    Ok(folder)
+}
+
+/// Builds the server's program and says where it is. By a cargo of its own: one build has one set of features, and
+/// nothing of this one may get into the nodes'.
+pub fn build_server(paths: &Paths) -> Result<PathBuf> {
+    build_some(paths, "the server's program", &["--bin", SERVER, "--features", SERVER_FEATURE], "server-program.log")?;
+    let program = folder(paths).join(SERVER);
+    check(&program)?;
+    Ok(program)
+}
+
+fn check(program: &Path) -> Result<()> {
+    let content = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    check_static(&content).with_context(|| format!("{} would not run in an initramfs", program.display()))
+}
+
+fn build_some(paths: &Paths, what: &str, which: &[&str], log: &str) -> Result<()> {
     let target_folder = paths.project().join("target");
     let mut command = Command::new("cargo");
     command
         .current_dir(paths.project())
-        .args(["build", "--release", "--locked", "--package", "sidus", "--bins", "--target", TARGET])
+        .args(["build", "--release", "--locked", "--package", "sidus", "--target", TARGET])
+        .args(which)
         .arg("--target-dir")
         .arg(&target_folder);
     if !has_musl_std()? {
         with_debian_packages(paths, &mut command)?;
     }
-    step::run("the static programs", &mut command, &paths.log().join("programs.log"), Duration::from_secs(1200))?;
-    let folder = folder(paths);
-    for name in ALL {
-        let program = folder.join(name);
-        let content = std::fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
-        check_static(&content).with_context(|| format!("{} would not run in an initramfs", program.display()))?;
-    }
-    Ok(folder)
+    step::run(what, &mut command, &paths.log().join(log), Duration::from_secs(1200))
 }
 
 /// Where [`build`] puts them.

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{bail, Context, Result};
 
 use crate::paths::Paths;
+use crate::programs::SERVER_FEATURE;
 use crate::server::Server;
 use crate::{faults, image, readme};
 
@@ -111,10 +112,10 @@ pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) 
     if wanted.is_all() {
         count.add(checks(paths)?);
     }
-    count.add(cargo.test("unit tests", &["--workspace"], &[], names)?);
+    count.add(cargo.test("unit tests", &["--workspace", "--features", SERVER_FEATURE], &[], names)?);
     let in_lab = |file: &str| BOOTED.iter().any(|(_, target, _)| matches(target, file));
     for file in wanted.files.iter().filter(|file| wanted.is_whole(file) && *file != MOUNTING && !in_lab(file)) {
-        count.add(cargo.test(file, &["--package", "sidus", "--test", file], &[], &[])?);
+        count.add(cargo.test(file, &["--package", "sidus", "--features", SERVER_FEATURE, "--test", file], &[], &[])?);
     }
     let is_root = rustix::process::geteuid().is_root();
     if is_root {

@@ -1,0 +1,19 @@
+//! `sidus`: serves diskless nodes. See sidus(8); [`sidus::server`] tells how it works.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sidus::server::cli::Arguments;
+use sidus::server::run;
+
+fn main() -> ExitCode {
+    // Modes are said for each file; the caller's habits are not to matter.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sidus: {error}");
+            ExitCode::from(error.status())
+        }
+    }
+}

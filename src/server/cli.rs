@@ -1,0 +1,46 @@
+//! The command line of `sidus`, see sidus(8).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// What the program is asked to do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sidus",
+    version,
+    about = "Serves diskless Debian nodes: trees, their generations, nodes, and the services that boot them",
+    after_help = "See sidus(8), and sidus.toml(5) for the configuration."
+)]
+pub struct Arguments {
+    /// What holds for each command.
+    #[command(flatten)]
+    pub common: Common,
+    /// Which.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What holds for each command.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Print each file and command that would be written and run, and do nothing
+    #[arg(long, short = 'n', global = true)]
+    pub dry_run: bool,
+    /// The machine is what is below DIR: its files, and none of the services that run here
+    #[arg(long, global = true, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Read the configuration, check it, and print it with its defaults
+    Config {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Finish or undo what a command left in the middle; each command that changes something begins with that
+    Recover,
+}

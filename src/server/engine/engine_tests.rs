@@ -1,0 +1,216 @@
+use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::*;
+
+/// A process that outlives its test must not inherit the lock of another test, which has one at hand while it starts one.
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Machine(PathBuf);
+
+impl Machine {
+    fn new(name: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("sidus-engine-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("etc")).unwrap();
+        Self(root)
+    }
+
+    fn setting(&self) -> Setting {
+        Setting { root: self.0.clone(), state: "/state".into(), command: "sidus test".to_owned(), dry_run: false }
+    }
+
+    fn open(&self) -> Result<Engine, EngineError> {
+        Engine::open(self.setting())
+    }
+
+    fn journal(&self) -> Option<Phase> {
+        Journal::read(&self.0, Path::new("/state")).unwrap().map(|journal| journal.phase)
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.join(path).exists()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(path: &str) -> Action {
+    Action::Write(Write::new(path, Content::Text("x".to_owned())))
+}
+
+/// A command on files that leaves a trace in the machine's /etc.
+fn touch(name: &str) -> Run {
+    Run::new("touch").path(format!("/etc/{name}"))
+}
+
+fn fails() -> Run {
+    Run::new("false")
+}
+
+fn commit(actions: Vec<Action>, after: Vec<After>) -> Commit {
+    Commit { actions, after }
+}
+
+#[test]
+fn the_second_time_nothing_is_done() {
+    let machine = Machine::new("twice");
+    let mut engine = machine.open().unwrap();
+    let told = After { run: touch("told"), on: vec!["/etc/x".into()] };
+    let other = After { run: touch("other"), on: vec!["/etc/y".into()] };
+    let all = commit(vec![Action::folder("/etc/d"), text("/etc/x")], vec![told, other]);
+    assert!(engine.carry_out(all.clone()).unwrap());
+    assert!(machine.has("etc/x") && machine.has("etc/told") && !machine.has("etc/other"));
+    fs::remove_file(machine.0.join("etc/told")).unwrap();
+    assert!(!engine.carry_out(all).unwrap());
+    assert!(!machine.has("etc/told"));
+    assert_eq!(machine.journal(), None);
+}
+
+#[test]
+fn what_is_in_the_way_is_found_before_anything_is_done() {
+    let machine = Machine::new("way");
+    fs::write(machine.0.join("etc/y"), "a person's").unwrap();
+    let mut engine = machine.open().unwrap();
+    let refused = engine.carry_out(commit(vec![text("/etc/x"), Action::write_marked("/etc/y", "#", "")], vec![]));
+    assert!(matches!(refused, Err(EngineError::Foreign { .. })), "{refused:?}");
+    assert!(!machine.has("etc/x"));
+    assert_eq!(machine.journal(), None);
+}
+
+#[test]
+fn what_was_prepared_is_undone_when_it_fails() {
+    let machine = Machine::new("undo");
+    let mut engine = machine.open().unwrap();
+    let undo = || vec![Action::remove_inside("/etc", "/etc/new")];
+    let failed = engine.transact::<EngineError>(undo(), |stage| {
+        stage.perform(&[Action::folder("/etc/new"), text("/etc/new/x"), Action::Run(fails())])?;
+        Ok(Commit::default())
+    });
+    assert_eq!(failed.unwrap_err().to_string(), "false: exit status 1");
+    assert!(!machine.has("etc/new"));
+    assert_eq!(machine.journal(), None);
+
+    let done = engine.transact::<EngineError>(undo(), |stage| {
+        stage.perform(&[Action::folder("/etc/new"), text("/etc/new/x")])?;
+        Ok(commit(vec![Action::Rename { from: "/etc/new".into(), to: "/etc/real".into() }], vec![]))
+    });
+    assert!(done.unwrap() && machine.has("etc/real/x") && !machine.has("etc/new"));
+    let failed = engine.transact::<EngineError>(undo(), |stage| {
+        stage.perform(&[Action::folder("/etc/new")])?;
+        Ok(commit(vec![Action::Rename { from: "/etc/new".into(), to: "/etc/real".into() }], vec![]))
+    });
+    assert!(failed.unwrap_err().to_string().contains("/etc/new should get that name"));
+    assert!(!machine.has("etc/new"));
+}
+
+#[test]
+fn the_next_start_goes_on_from_the_middle() {
+    let _alone = alone();
+    let machine = Machine::new("recover");
+    let write = |phase| {
+        let journal = Journal {
+            phase,
+            commit: vec![text("/etc/x"), text("/etc/y")],
+            after: vec![touch("told")],
+            ..Journal::new("sidus earlier", vec![Action::remove_inside("/etc", "/etc/x")])
+        };
+        fs::create_dir_all(machine.0.join("state")).unwrap();
+        journal.write(&machine.0, Path::new("/state")).unwrap();
+    };
+    for (phase, x, y, told) in
+        [(Phase::Prepare, false, false, false), (Phase::Commit, true, true, true), (Phase::After, true, false, true)]
+    {
+        for name in ["y", "told"] {
+            let _ = fs::remove_file(machine.0.join("etc").join(name));
+        }
+        fs::write(machine.0.join("etc/x"), "half").unwrap();
+        write(phase);
+        drop(machine.open().unwrap());
+        assert_eq!((machine.has("etc/x"), machine.has("etc/y"), machine.has("etc/told")), (x, y, told), "{phase:?}");
+        assert_eq!(machine.journal(), None, "{phase:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_finished_keeps_everyone_out_and_says_the_way() {
+    let machine = Machine::new("stuck");
+    let mut engine = machine.open().unwrap();
+    let half =
+        engine.carry_out(commit(vec![text("/etc/x"), text("/etc/no-folder/y"), text("/etc/z")], vec![])).unwrap_err();
+    assert_eq!(
+        half.to_string(),
+        "sidus test is half done: cannot write /etc/no-folder/y: No such file or directory (os error 2). When that is mended, \
+         `sidus recover` finishes it"
+    );
+    drop(engine);
+    let stuck = machine.open().unwrap_err().to_string();
+    assert!(stuck.contains("ended in the middle and cannot be finished: cannot write /etc/no-folder/y"), "{stuck}");
+    assert!(stuck.ends_with("to leave everything as it is instead, remove /state/journal.json"), "{stuck}");
+    fs::create_dir(machine.0.join("etc/no-folder")).unwrap();
+    machine.open().unwrap();
+    assert!(machine.has("etc/no-folder/y") && machine.has("etc/z"));
+}
+
+#[test]
+fn what_could_not_be_told_is_told_later() {
+    let _alone = alone();
+    let machine = Machine::new("owed");
+    let mut engine = machine.open().unwrap();
+    let tell = |run| After { run, on: vec!["/etc/x".into()] };
+    let fragile = Run::new("ls").path("/etc/service");
+    let late = engine.carry_out(commit(vec![text("/etc/x")], vec![tell(fragile), tell(touch("told"))])).unwrap_err();
+    assert!(
+        late.to_string().starts_with("everything is written, but not all was told: ls /etc/service: exit status 2"),
+        "{late}"
+    );
+    assert!(machine.has("etc/told"), "the others are told");
+    assert_eq!(machine.journal(), Some(Phase::After));
+    drop(engine);
+    let mut engine = machine.open().expect("it keeps nobody out");
+    assert_eq!(machine.journal(), Some(Phase::After));
+    fs::write(machine.0.join("etc/service"), "").unwrap();
+    engine.carry_out(commit(vec![text("/etc/y")], vec![])).unwrap();
+    assert_eq!(machine.journal(), None);
+}
+
+#[test]
+fn one_at_a_time() {
+    let machine = Machine::new("lock");
+    let engine = machine.open().unwrap();
+    let busy = machine.open().unwrap_err().to_string();
+    assert!(
+        busy.contains("runs `sidus test` since 20") && busy.contains(&format!("(process {})", std::process::id())),
+        "{busy}"
+    );
+    drop(engine);
+    machine.open().unwrap();
+    let journal = machine.0.join("state/journal.json");
+    for (text, why) in [("{", "EOF while parsing"), ("{}", "missing field")] {
+        fs::write(&journal, text).unwrap();
+        let garbled = machine.open().unwrap_err().to_string();
+        assert!(garbled.starts_with("/state/journal.json: ") && garbled.contains(why), "{garbled}");
+    }
+}
+
+#[test]
+fn a_dry_run_does_nothing() {
+    let machine = Machine::new("dry");
+    let mut engine = Engine::open(Setting { dry_run: true, ..machine.setting() }).unwrap();
+    engine.carry_out(commit(vec![text("/etc/x")], vec![After { run: touch("told"), on: vec![] }])).unwrap();
+    assert!(!machine.has("etc/x") && !machine.has("etc/told") && !machine.has("state"));
+    fs::write(machine.0.join("etc/x"), "a\nb\n").unwrap();
+    let write = Action::Write(Write::new("/etc/x", Content::Text("a\nc\n".to_owned())));
+    let shown = show::describe(&machine.0, &write);
+    assert!(shown.starts_with("write /etc/x (0644)\n    --- /etc/x\n    +++ /etc/x\n"), "{shown}");
+    assert!(shown.ends_with("     a\n    -b\n    +c\n"), "{shown}");
+    let secret = show::describe(&machine.0, &Action::Write(Write::secret("/etc/x", Content::Text("psst".to_owned()))));
+    assert_eq!(secret, "write /etc/x (0600)\n    (a secret, not shown)\n");
+}

@@ -1,0 +1,367 @@
+//! Carries out what commands decide: all of it, or nothing, or what is left of it at the next start.
+//!
+//! See [`super`] for how a command uses it.
+
+pub mod action;
+pub mod command;
+mod error;
+mod file;
+mod journal;
+mod lock;
+pub mod run;
+pub mod show;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+pub use action::{Action, Content, MakeFolder, Over, Proof, Write};
+pub use error::{CommandError, EngineError};
+pub use journal::{Journal, Phase};
+pub use lock::{Holder, Lock};
+pub use run::Run;
+
+use command::Around;
+use error::Doing;
+use run::Scope;
+
+use super::output::print;
+
+/// What puts a new state in its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// In this order. After a crash in the middle, all of them again.
+    pub actions: Vec<Action>,
+    /// Then, whom to tell.
+    pub after: Vec<After>,
+}
+
+/// Whom to tell that something changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// How.
+    pub run: Run,
+    /// Only where one of these was changed.
+    pub on: Vec<PathBuf>,
+}
+
+/// How a command is to be carried out.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// What stands for the machine: `/`, but for `--root`.
+    pub root: PathBuf,
+    /// The state folder, on that machine.
+    pub state: PathBuf,
+    /// The command line, for other administrators and for the journal.
+    pub command: String,
+    /// Only tell.
+    pub dry_run: bool,
+}
+
+/// Carries out, under the lock.
+#[derive(Debug)]
+pub struct Engine {
+    setting: Setting,
+    lock: Option<Lock>,
+    interrupted: Arc<AtomicBool>,
+    /// What an earlier command could not tell.
+    owed: Vec<Run>,
+}
+
+impl Engine {
+    /// Takes the lock, and brings to its end what an earlier command left in the middle.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`], [`EngineError::Unrecovered`]
+    pub fn open(setting: Setting) -> Result<Self, EngineError> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let mut engine = Self { setting, lock: None, interrupted, owed: Vec::new() };
+        if !engine.setting.dry_run {
+            for signal in [SIGINT, SIGTERM, SIGHUP] {
+                signal_hook::flag::register(signal, Arc::clone(&engine.interrupted))
+                    .doing("watch for", Path::new("signals"))?;
+            }
+            let state = &engine.setting.state;
+            // Others read in it: dnsmasq, as a user of its own. What is secret is in private folders.
+            engine.perform(&Action::folder(state), None)?;
+            engine.lock = Some(Lock::take(engine.root(), &state.join("lock"), &engine.setting.command)?);
+        }
+        engine.recover()?;
+        Ok(engine)
+    }
+
+    /// What stands for the machine.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.setting.root
+    }
+
+    /// Whether it only tells.
+    #[must_use]
+    pub const fn is_dry_run(&self) -> bool {
+        self.setting.dry_run
+    }
+
+    /// Puts a new state in its place. Says whether anything was other than it is to be.
+    ///
+    /// # Errors
+    /// [`EngineError`]; where something is in the way, before anything is done.
+    pub fn carry_out(&mut self, commit: Commit) -> Result<bool, EngineError> {
+        let journal = Journal::new(&self.setting.command, Vec::new());
+        self.commit(journal, commit)
+    }
+
+    /// Prepares a new state where nobody looks, then puts it in its place. `undo` takes back whatever `prepare` may have
+    /// done, wherever it ended; the actions have to be right even where it has not begun.
+    ///
+    /// # Errors
+    /// Those of `prepare`, undone; [`EngineError`]
+    pub fn transact<E: From<EngineError> + std::fmt::Display>(
+        &mut self,
+        undo: Vec<Action>,
+        prepare: impl FnOnce(&mut Stage<'_>) -> Result<Commit, E>,
+    ) -> Result<bool, E> {
+        let journal = Journal::new(&self.setting.command, undo);
+        // What could not be taken back is found before anything is done.
+        for action in &journal.undo {
+            self.check(action)?;
+        }
+        if !self.is_dry_run() {
+            journal.write(self.root(), &self.setting.state)?;
+        }
+        match prepare(&mut Stage { engine: self }) {
+            Ok(commit) => self.commit(journal, commit).map_err(E::from),
+            Err(failure) if self.is_dry_run() => Err(failure),
+            Err(failure) => match self.undo(&journal) {
+                Ok(()) => Err(failure),
+                Err(source) => {
+                    Err(EngineError::NotUndone { failure: failure.to_string(), source: Box::new(source) }.into())
+                }
+            },
+        }
+    }
+
+    fn undo(&mut self, journal: &Journal) -> Result<(), EngineError> {
+        for action in &journal.undo {
+            self.perform(action, None)?;
+        }
+        self.forget()
+    }
+
+    fn commit(&mut self, mut journal: Journal, commit: Commit) -> Result<bool, EngineError> {
+        let mut changed = Vec::new();
+        let mut anything = false;
+        // First of all of them, so that what is in the way is found before anything is done.
+        for action in &commit.actions {
+            if !self.is_done(action).or_else(|error| self.give_up(&journal, error))? {
+                anything = true;
+                changed.extend(action.path());
+            }
+        }
+        let is_due =
+            |after: &After| after.on.is_empty() || after.on.iter().any(|path| changed.contains(&path.as_path()));
+        let due = commit.after.iter().filter(|after| is_due(after)).map(|after| after.run.clone());
+        let mut after = std::mem::take(&mut self.owed);
+        after.extend(due);
+        after.dedup();
+        if self.is_dry_run() {
+            self.preview(&commit.actions, &after)?;
+            return Ok(anything);
+        }
+        if !anything && after.is_empty() {
+            self.forget()?;
+            return Ok(false);
+        }
+        journal.commit = commit.actions;
+        journal.after = after;
+        journal.phase = Phase::Commit;
+        journal.write(self.root(), &self.setting.state)?;
+        let command = journal.command.clone();
+        self.finish(journal, true).map_err(|error| match error {
+            EngineError::NotTold { .. } => error,
+            source => EngineError::HalfDone { command, source: Box::new(source) },
+        })?;
+        Ok(true)
+    }
+
+    /// What was prepared is taken back, where what it was prepared for cannot be.
+    fn give_up<T>(&mut self, journal: &Journal, error: EngineError) -> Result<T, EngineError> {
+        if !self.is_dry_run() {
+            self.undo(journal)
+                .map_err(|source| EngineError::NotUndone { failure: error.to_string(), source: Box::new(source) })?;
+        }
+        Err(error)
+    }
+
+    /// Goes forward from where the journal stands.
+    fn finish(&mut self, mut journal: Journal, say: bool) -> Result<(), EngineError> {
+        if journal.phase == Phase::Commit {
+            for action in &journal.commit {
+                if self.perform(action, None)? && say {
+                    eprintln!("  {action}");
+                }
+            }
+        }
+        let mut first = None;
+        let mut left = Vec::new();
+        for run in std::mem::take(&mut journal.after) {
+            // It is in place: whoever does not want to wait may go, and the rest is owed.
+            match self.run(&run, Some(&self.interrupted)) {
+                Ok(true) if say => eprintln!("  run {run}"),
+                Ok(_) => {}
+                Err(error) => {
+                    first.get_or_insert(error);
+                    left.push(run);
+                }
+            }
+        }
+        let Some(source) = first else {
+            return self.forget();
+        };
+        journal.phase = Phase::After;
+        journal.undo.clear();
+        journal.commit.clear();
+        journal.after.clone_from(&left);
+        journal.write(self.root(), &self.setting.state)?;
+        self.owed = left;
+        Err(EngineError::NotTold { source: Box::new(source) })
+    }
+
+    fn recover(&mut self) -> Result<(), EngineError> {
+        let Some(journal) = Journal::read(self.root(), &self.setting.state)? else {
+            return Ok(());
+        };
+        let (command, phase) = (format!("`{}` ({})", journal.command, journal.since), journal.phase);
+        if self.is_dry_run() {
+            let (actions, after) = match phase {
+                Phase::Prepare => (&journal.undo, &Vec::new()),
+                Phase::Commit | Phase::After => (&journal.commit, &journal.after),
+            };
+            print(&format!("an earlier {command} ended in the middle: it would be {} first\n", phase.verb()));
+            return self.preview(actions, after);
+        }
+        let path = Journal::path(&self.setting.state);
+        let ended = if phase == Phase::Prepare { self.undo(&journal) } else { self.finish(journal, false) };
+        match ended {
+            Ok(()) => eprintln!("sidus: an earlier {command} ended in the middle: it is {} now", phase.verb()),
+            // No reason to keep the administrator from all else.
+            Err(EngineError::NotTold { source }) => {
+                eprintln!("sidus: of an earlier {command} not all was told, and still cannot be: {source}");
+            }
+            Err(source) => {
+                return Err(EngineError::Unrecovered { command, phase, journal: path, source: Box::new(source) });
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&self) -> Result<(), EngineError> {
+        Journal::forget(self.root(), &self.setting.state)
+    }
+
+    /// Shows what is not done yet.
+    fn preview(&self, actions: &[Action], after: &[Run]) -> Result<(), EngineError> {
+        let mut nothing = true;
+        for action in actions {
+            if !self.is_done(action)? {
+                nothing = false;
+                print(&show::describe(self.root(), action));
+            }
+        }
+        for run in after {
+            nothing = false;
+            print(&show::describe(self.root(), &Action::Run(run.clone())));
+        }
+        if nothing {
+            print("nothing to do\n");
+        }
+        Ok(())
+    }
+
+    /// Whether it is done already; an error where something is in the way of it.
+    fn is_done(&self, action: &Action) -> Result<bool, EngineError> {
+        let root = self.root();
+        match action {
+            Action::Folder(folder) => file::is_made(root, folder),
+            Action::Write(write) => file::is_written(root, write),
+            Action::Link { path, target } => file::is_linked(root, path, target),
+            Action::Remove { path, proof } => file::is_removed(root, path, proof),
+            Action::Rename { from, to } => file::is_renamed(root, from, to),
+            Action::Run(_) => Ok(false),
+        }
+    }
+
+    fn check(&self, action: &Action) -> Result<(), EngineError> {
+        self.is_done(action).map(drop)
+    }
+
+    /// Does one thing, if it is not done; says whether it was not.
+    fn perform(&self, action: &Action, interrupted: Option<&AtomicBool>) -> Result<bool, EngineError> {
+        if self.is_done(action)? {
+            return Ok(false);
+        }
+        let root = self.root();
+        match action {
+            Action::Folder(folder) => file::make_folder(root, folder)?,
+            Action::Write(write) => file::write(root, write)?,
+            Action::Link { path, target } => file::link(root, path, target)?,
+            Action::Remove { path, .. } => file::remove(root, path)?,
+            Action::Rename { from, to } => file::rename(root, from, to)?,
+            Action::Run(run) => return self.run(run, interrupted),
+        }
+        Ok(true)
+    }
+
+    /// Runs a command, unless it would act on this machine's services, and another one is meant.
+    fn run(&self, run: &Run, interrupted: Option<&AtomicBool>) -> Result<bool, EngineError> {
+        if run.scope == Scope::Services && self.root() != Path::new("/") {
+            eprintln!("  not run, since --root means another machine: {run}");
+            return Ok(false);
+        }
+        command::run(Around { root: self.root(), lock: self.lock.as_ref(), interrupted }, run)?;
+        Ok(true)
+    }
+}
+
+/// Where a new state is prepared.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    engine: &'a mut Engine,
+}
+
+impl Stage<'_> {
+    /// What stands for the machine.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.engine.root()
+    }
+
+    /// Whether nothing is done: then what was to be prepared is not there to be looked at.
+    #[must_use]
+    pub const fn is_dry_run(&self) -> bool {
+        self.engine.is_dry_run()
+    }
+
+    /// Does these, or shows them.
+    ///
+    /// # Errors
+    /// [`EngineError`]; [`EngineError::Interrupted`] where someone wishes it.
+    pub fn perform(&mut self, actions: &[Action]) -> Result<(), EngineError> {
+        if self.engine.is_dry_run() {
+            return self.engine.preview(actions, &[]);
+        }
+        for action in actions {
+            if self.engine.interrupted.load(Ordering::Relaxed) {
+                return Err(EngineError::Interrupted);
+            }
+            self.engine.perform(action, Some(&self.engine.interrupted))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -1,0 +1,101 @@
+//! `sidus`, the program for the server: see sidus(8). It drives the services that are there (dnsmasq, nfsd, LIO …), and
+//! replaces none.
+//!
+//! **A command** is decided by a pure function and carried out by the [`engine`]. It reads the [`config`], reads the facts
+//! of the machine (each read goes through `root`), and makes of both a list of [`engine::Action`]s; that function opens no
+//! file, and a table of configurations, facts and actions tests it. The actions go to [`engine::Engine::carry_out`], which
+//! looks first whether one of them is done already or a person's file is in its way, and then does what is not done:
+//! so each command may be run again, does nothing the second time, and with `--dry-run` tells what it would do.
+//!
+//! **A crash.** There are three phases. What takes long (a copy of a tree, packages) is *prepared* where nobody looks, in
+//! [`engine::Engine::transact`]; then it is *committed* by a few short actions, renames in the end; then the services are
+//! told ([`engine::After`]). The [`engine::Journal`] in the state folder says before each phase what is about to happen:
+//! the actions that take the preparation back, those of the commit, whom to tell. Whatever ends this program, the next
+//! start reads it, and undoes what was being prepared, or does all of the commit again, or tells again whom it could not.
+//! An error is the same without the next start, and so is Ctrl-C. What is committed half and cannot be finished keeps
+//! other commands out, with what is in the way; what could not be told does not.
+//!
+//! **What is whose.** A file for another program, in a folder that persons use too, has a mark in its first line
+//! ([`engine::Action::write_marked`]); without it, it is a person's, and an error. `sidus.toml` and the nodes' files are
+//! persons', written once. Everything else is in folders of `sidus` alone, and only there are folders removed.
+//!
+//! **One at a time.** The [`engine::Lock`] is held by what this program starts on files as well.
+//!
+//! **To add a command**: its arguments in [`cli`], a module with `facts`, `decide` and `run`, a line in [`run`], its part
+//! of sidus(8), and a scenario in `tests/sidus_crash.rs`, which kills it at each of its writes and commands.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod output;
+pub mod paths;
+
+use std::io;
+
+use thiserror::Error;
+
+use cli::{Arguments, Common, Verb};
+use config::{Config, ConfigError, Folders};
+use engine::{Engine, EngineError, Setting};
+
+/// Why a command failed. Each says what, where, and what to do.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Something was not done.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Nothing can be printed.
+    #[error("cannot print: {0}")]
+    Print(io::Error),
+}
+
+impl Error {
+    /// The program's exit status: 130 for Ctrl-C, as shells have it.
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::Engine(error) if error.is_interruption() => 130,
+            _ => 1,
+        }
+    }
+}
+
+/// Does what is asked.
+///
+/// # Errors
+/// [`Error`]
+pub fn run(arguments: Arguments) -> Result<(), Error> {
+    let common = &arguments.common;
+    match arguments.verb {
+        Verb::Config { json } => {
+            let config = Config::read(&common.root)?;
+            if json {
+                return output::print_json(&config).map_err(Error::Print);
+            }
+            output::print(&config.describe());
+            Ok(())
+        }
+        Verb::Recover => {
+            let folders = Config::find(&common.root)?.map_or_else(Folders::default, |config| config.settings.folders);
+            engine(common, &folders).map(drop)
+        }
+    }
+}
+
+/// The engine for a command that changes something.
+///
+/// # Errors
+/// [`EngineError`]
+pub fn engine(common: &Common, folders: &Folders) -> Result<Engine, Error> {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    Ok(Engine::open(Setting {
+        root: common.root.clone(),
+        state: folders.state.path().to_owned(),
+        command: ["sidus".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" "),
+        dry_run: common.dry_run,
+    })?)
+}
