@@ -108,7 +108,9 @@ fn flags(libraries: &Path) -> Vec<String> {
         "-Zunstable-options",
         "-Cpanic=immediate-abort",
         "-Cforce-unwind-tables=no",
-        "-Cllvm-args=-inline-threshold=0",
+        // Inlined is what gets smaller by it. A function with one caller does, but for one with much on its stack: what
+        // the caller has there is then beyond the reach of a byte's offset.
+        "-Cllvm-args=-inline-threshold=0 -inline-max-stacksize=128",
         // A challenge is a kilobyte: speed is nothing here.
         "--cfg=sha2_backend=\"soft\"",
         "--cfg=sha2_backend_soft=\"compact\"",
