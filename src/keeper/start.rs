@@ -32,9 +32,6 @@ pub enum StartError {
     /// The process.
     #[error("cannot start the keeper: {0}")]
     Process(#[from] io::Error),
-    /// The process, as posix_spawn(3) says it.
-    #[error("cannot start the keeper: {0}")]
-    Spawn(#[from] nix::Error),
     /// What it said itself.
     #[error("the keeper cannot work: {0}")]
     Refused(String),
@@ -48,34 +45,37 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`]
 pub fn start(task: &Task) -> Result<u32, StartError> {
-    // The copy in memory: what lies on the root would keep that from being unmounted at the end.
-    let program = Path::new(PROGRAM);
+    let (pid, output) = spawn(task)?;
+    let read = move || {
+        let mut said = String::new();
+        output.take(LONGEST).read_to_string(&mut said).map(|_| said)
+    };
+    match within(Deadline::after(LIMIT), read)? {
+        Some(Ok(said)) if said == READY => Ok(pid.as_raw_nonzero().get().unsigned_abs()),
+        Some(Ok(said)) => Err(StartError::Refused(said.trim_end().to_owned())),
+        Some(Err(error)) => Err(error.into()),
+        None => {
+            kill_process(pid, Signal::KILL).map_err(io::Error::from)?;
+            Err(StartError::Timeout)
+        }
+    }
+}
+
+/// The process, and what it says.
+fn spawn(task: &Task) -> io::Result<(Pid, File)> {
     let arguments = std::iter::once(NAME.to_owned()).chain(task.arguments()).map(CString::new);
-    let arguments: Vec<CString> = arguments.collect::<Result<_, _>>().map_err(io::Error::from)?;
-    let (output, given) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-    let nothing = open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)?;
+    let arguments: Vec<CString> = arguments.collect::<Result<_, _>>()?;
+    let (output, given) = pipe_with(PipeFlags::CLOEXEC)?;
+    let nothing = open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let mut files = PosixSpawnFileActions::init()?;
     for (from, to) in [(&nothing, raw_stdin()), (&given, raw_stdout()), (&nothing, raw_stderr())] {
         files.add_dup2(from.as_raw_fd(), to)?;
     }
     let no_environment: [&CStr; 0] = [];
-    let pid = posix_spawn(program, &files, &PosixSpawnAttr::init()?, &arguments, &no_environment)?;
-    drop(given);
-    let read = move || {
-        let mut said = String::new();
-        File::from(output).take(LONGEST).read_to_string(&mut said).map(|_| said)
-    };
-    match within(Deadline::after(LIMIT), read)? {
-        Some(Ok(said)) if said == READY => Ok(pid.as_raw().unsigned_abs()),
-        Some(Ok(said)) => Err(StartError::Refused(said.trim_end().to_owned())),
-        Some(Err(error)) => Err(error.into()),
-        None => {
-            if let Some(pid) = Pid::from_raw(pid.as_raw()) {
-                kill_process(pid, Signal::KILL).map_err(io::Error::from)?;
-            }
-            Err(StartError::Timeout)
-        }
-    }
+    // The copy in memory: what lies on the root would keep that from being unmounted at the end.
+    let pid = posix_spawn(Path::new(PROGRAM), &files, &PosixSpawnAttr::init()?, &arguments, &no_environment)?;
+    let pid = Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((pid, output.into()))
 }
 
 /// What the keeper does with its output: says how it went, then lets go of it.

@@ -33,10 +33,14 @@ pub fn unmount_all(root: &Path, old_root: &Path, log: &Log) -> bool {
     let path = root.join("proc/self/mountinfo");
     let mut left = Vec::new();
     for _ in 0..TRIES {
-        let mounts = fs::read_to_string(&path).map(|text| mountinfo::parse(&text));
-        let Ok(Ok(mounts)) = mounts else {
-            log.say(Level::Error, &format!("shutdown: nothing is unmounted: {}: {mounts:?}", path.display()));
-            return false;
+        let text = fs::read_to_string(&path).map_err(|error| error.to_string());
+        let mounts = text.and_then(|text| mountinfo::parse(&text).map_err(|error| error.to_string()));
+        let mounts = match mounts {
+            Ok(mounts) => mounts,
+            Err(why) => {
+                log.say(Level::Error, &format!("shutdown: nothing is unmounted: {}: {why}", path.display()));
+                return false;
+            }
         };
         left.clear();
         let mut progress = false;
