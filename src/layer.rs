@@ -11,6 +11,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::folder::Folder;
 use crate::kmsg::{Level, Log};
 use crate::plan::LayerDirs;
 
@@ -105,9 +106,8 @@ fn keep_private(path: &Path, owner: u32) -> io::Result<()> {
 
 /// Looks for `v2` beside `v1`: what an administrator expects on this node is in there.
 fn refuse_other_versions(private: &Path, ours: &OsStr) -> io::Result<()> {
-    for entry in fs::read_dir(private)? {
-        let name = entry?.file_name();
-        if matches!(name.as_encoded_bytes(), [b'v', b'0'..=b'9', ..]) && name != ours {
+    for name in Folder::open(private)?.names()? {
+        if matches!(name.as_bytes(), [b'v', b'0'..=b'9', ..]) && *name != *ours {
             return Err(io::Error::other(OTHER_VERSION));
         }
     }
