@@ -18,7 +18,6 @@ use crate::mount::{self, MountError};
 use crate::network;
 use crate::plan::{Step, UnionPlan};
 use crate::report::micros;
-use crate::shutdown;
 use crate::view;
 
 /// A step that was carried out.
@@ -50,6 +49,14 @@ pub enum StepError {
         /// Which.
         path: PathBuf,
         /// Why not.
+        source: io::Error,
+    },
+    /// The tree's program that stays until the shutdown.
+    #[error("cannot read {}: {source}", path.display())]
+    Program {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it cannot be read.
         source: io::Error,
     },
     /// `aufs=iscsi`
@@ -85,7 +92,7 @@ impl StepError {
             }
             Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
             Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
-            Self::File { path, .. } if path.ends_with(shutdown::IN_TREE) => {
+            Self::Program { .. } => {
                 "install rootaufs into the tree on the NFS server again (initramfs-hooks/install), all of the same version"
             }
             Self::File { path, .. } if path.starts_with("/run") => "the node has too little free memory: give it more",

@@ -61,7 +61,8 @@ const VERBS: [&str; 4] = ["poweroff", "reboot", "halt", "kexec"];
 /// # Errors
 /// [`StepError`] names the file: it is missing, or no regular file, or too long.
 pub fn program(tree: &Path) -> Result<Vec<u8>, StepError> {
-    view::read(tree, Path::new(IN_TREE), LONGEST).map_err(StepError::file("read", &tree.join(IN_TREE)))
+    view::read(tree, Path::new(IN_TREE), LONGEST)
+        .map_err(|source| StepError::Program { path: tree.join(IN_TREE), source })
 }
 
 /// Prepares the shutdown of a node whose root is on disk `volume` of session `sid`, which is SCSI host `host`; the
