@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::init;
+
 /// What the program is asked to do.
 #[derive(Debug, Parser)]
 #[command(
@@ -35,6 +37,11 @@ pub struct Common {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Write the configuration from what is found here, and what the services need; again after a change of it
+    ///
+    /// Without /etc/sidus/sidus.toml it writes that, from this machine's addresses and installed services; with it, it
+    /// obeys it. A file that a person wrote is never changed.
+    Init(init::Options),
     /// Read the configuration, check it, and print it with its defaults
     Config {
         /// For programs

@@ -28,8 +28,10 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod init;
 pub mod output;
 pub mod paths;
+pub mod services;
 
 use std::io;
 
@@ -48,6 +50,9 @@ pub enum Error {
     /// Something was not done.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// There is nothing to begin with.
+    #[error(transparent)]
+    Init(#[from] init::InitError),
     /// Nothing can be printed.
     #[error("cannot print: {0}")]
     Print(io::Error),
@@ -71,6 +76,7 @@ impl Error {
 pub fn run(arguments: Arguments) -> Result<(), Error> {
     let common = &arguments.common;
     match arguments.verb {
+        Verb::Init(options) => init::run(common, &options),
         Verb::Config { json } => {
             let config = Config::read(&common.root)?;
             if json {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
-use values::{Cmdline, Folder, Include, Interface, Mac, Mirror, Net, NodeName, Size, TreeName, Word};
+use values::{Cmdline, Folder, Include, Mac, Mirror, Net, NodeName, Size, TreeName, Word};
 
 use super::paths;
 
@@ -65,8 +65,6 @@ pub struct Server {
     pub address: Ipv4Addr,
     /// The nodes' network.
     pub subnet: Net,
-    /// The network interface to that network; without it, DHCP answers on all.
-    pub interface: Option<Interface>,
     /// Where the iSCSI targets are found, if not at `address`.
     pub portal: Option<Ipv4Addr>,
 }

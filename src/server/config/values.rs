@@ -39,7 +39,7 @@ macro_rules! by_text {
         }
     )* };
 }
-by_text!(Mac, Net, NodeName, TreeName, Size, Folder, Cmdline, Mirror, Word, Include, Interface);
+by_text!(Mac, Net, NodeName, TreeName, Size, Folder, Cmdline, Mirror, Word, Include);
 
 /// The hardware address of a node's network card, as in `52:54:00:0d:14:15`; `-` will do in place of `:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -255,14 +255,6 @@ text_value!(
     "a mirror; an address without blanks is, that begins with http://, https:// or file:///",
     |text| ["http://", "https://", "file:///"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme))
         && is_made_of(text, 512, |byte| byte.is_ascii_graphic() && !b"'\"\\[]#".contains(&byte))
-);
-
-text_value!(
-    /// A network interface of the server (netdevice(7)).
-    Interface,
-    "a network interface's name; 1 to 15 letters, digits, ., - and _ are, as in enp1s0",
-    |text| is_made_of(text, 15, |byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-        && !text.starts_with(['-', '.'])
 );
 
 text_value!(

@@ -6,6 +6,7 @@ use std::os::unix::fs::{fchown, DirBuilderExt, MetadataExt, OpenOptionsExt, Perm
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{renameat_with, syncfs, RenameFlags, CWD};
+use rustix::io::Errno;
 
 use super::action::{Content, MakeFolder, Over, Proof, Write, MARK};
 use super::error::{Doing, EngineError};
@@ -140,25 +141,29 @@ pub(super) fn is_made(root: &Path, folder: &MakeFolder) -> Result<bool, EngineEr
     }
 }
 
-/// Makes a folder, and those above it.
+/// Makes a folder, and those above it. It has its mode from the first: one that is there is not looked at again.
 pub(super) fn make_folder(root: &Path, folder: &MakeFolder) -> Result<(), EngineError> {
-    let at = within(root, &folder.path);
-    let make = || -> io::Result<()> {
-        if let Some(above) = at.parent().filter(|above| !above.exists()) {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(above)?;
-            sync_folder_of(above)?;
-        }
-        match fs::DirBuilder::new().mode(0o700).create(&at) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-        let file = File::open(&at)?;
+    let (at, new) = (within(root, &folder.path), within(root, &unfinished(&folder.path, "new")));
+    let dress = |at: &Path| -> io::Result<()> {
+        let file = File::open(at)?;
         if let Some((user, group)) = folder.owner {
             fchown(&file, Some(user), Some(group))?;
         }
         file.set_permissions(fs::Permissions::from_mode(folder.mode))?;
-        file.sync_all()?;
+        file.sync_all()
+    };
+    let make = || -> io::Result<()> {
+        if at.is_dir() {
+            return dress(&at);
+        }
+        if let Some(above) = at.parent().filter(|above| !above.exists()) {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(above)?;
+            sync_folder_of(above)?;
+        }
+        remove_all(&new)?;
+        fs::DirBuilder::new().mode(0o700).create(&new)?;
+        dress(&new)?;
+        fs::rename(&new, &at)?;
         sync_folder_of(&at)
     };
     make().doing("make folder", &folder.path)
@@ -281,7 +286,11 @@ pub(super) fn rename(root: &Path, from: &Path, to: &Path) -> Result<(), EngineEr
         } else {
             file.sync_all()?;
         }
-        renameat_with(CWD, &old, CWD, &new, RenameFlags::NOREPLACE)?;
+        match renameat_with(CWD, &old, CWD, &new, RenameFlags::NOREPLACE) {
+            // Not each file system knows that flag; that the name is free was looked at.
+            Err(Errno::INVAL) => fs::rename(&old, &new)?,
+            other => other?,
+        }
         sync_folder_of(&old)?;
         sync_folder_of(&new)
     };

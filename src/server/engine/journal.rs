@@ -60,7 +60,7 @@ pub struct Journal {
     /// What puts it in its place.
     pub commit: Vec<Action>,
     /// Whom to tell.
-    pub after: Vec<Run>,
+    pub after: Vec<Vec<Run>>,
 }
 
 impl Journal {

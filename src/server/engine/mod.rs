@@ -41,8 +41,8 @@ pub struct Commit {
 /// Whom to tell that something changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct After {
-    /// How.
-    pub run: Run,
+    /// How: each of these, while the one before succeeds.
+    pub runs: Vec<Run>,
     /// Only where one of these was changed.
     pub on: Vec<PathBuf>,
 }
@@ -67,7 +67,7 @@ pub struct Engine {
     lock: Option<Lock>,
     interrupted: Arc<AtomicBool>,
     /// What an earlier command could not tell.
-    owed: Vec<Run>,
+    owed: Vec<Vec<Run>>,
 }
 
 impl Engine {
@@ -162,7 +162,7 @@ impl Engine {
         }
         let is_due =
             |after: &After| after.on.is_empty() || after.on.iter().any(|path| changed.contains(&path.as_path()));
-        let due = commit.after.iter().filter(|after| is_due(after)).map(|after| after.run.clone());
+        let due = commit.after.iter().filter(|after| is_due(after)).map(|after| after.runs.clone());
         let mut after = std::mem::take(&mut self.owed);
         after.extend(due);
         after.dedup();
@@ -206,15 +206,10 @@ impl Engine {
         }
         let mut first = None;
         let mut left = Vec::new();
-        for run in std::mem::take(&mut journal.after) {
-            // It is in place: whoever does not want to wait may go, and the rest is owed.
-            match self.run(&run, Some(&self.interrupted)) {
-                Ok(true) if say => eprintln!("  run {run}"),
-                Ok(_) => {}
-                Err(error) => {
-                    first.get_or_insert(error);
-                    left.push(run);
-                }
+        for runs in std::mem::take(&mut journal.after) {
+            if let Err(error) = self.tell(&runs, say) {
+                first.get_or_insert(error);
+                left.push(runs);
             }
         }
         let Some(source) = first else {
@@ -227,6 +222,16 @@ impl Engine {
         journal.write(self.root(), &self.setting.state)?;
         self.owed = left;
         Err(EngineError::NotTold { source: Box::new(source) })
+    }
+
+    fn tell(&self, runs: &[Run], say: bool) -> Result<(), EngineError> {
+        for run in runs {
+            // It is in place: whoever does not want to wait may go, and the rest is owed.
+            if self.run(run, Some(&self.interrupted))? && say {
+                eprintln!("  run {run}");
+            }
+        }
+        Ok(())
     }
 
     fn recover(&mut self) -> Result<(), EngineError> {
@@ -262,7 +267,7 @@ impl Engine {
     }
 
     /// Shows what is not done yet.
-    fn preview(&self, actions: &[Action], after: &[Run]) -> Result<(), EngineError> {
+    fn preview(&self, actions: &[Action], after: &[Vec<Run>]) -> Result<(), EngineError> {
         let mut nothing = true;
         for action in actions {
             if !self.is_done(action)? {
@@ -270,7 +275,7 @@ impl Engine {
                 print(&show::describe(self.root(), action));
             }
         }
-        for run in after {
+        for run in after.iter().flatten() {
             nothing = false;
             print(&show::describe(self.root(), &Action::Run(run.clone())));
         }

@@ -1,0 +1,96 @@
+//! `sidus init` on a server in a folder, with stubs in place of services.
+//! Needs unshare(1) and overlayfs in a user namespace: `cargo test --features server --test sidus_init`.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
+
+mod machine;
+
+use machine::Machine;
+
+const HERE: [&str; 5] = ["init", "--address", "10.13.20.13", "--subnet", "10.13.20.0/24"];
+
+fn server(name: &str) -> Machine {
+    let machine = Machine::new(name);
+    machine.install_services();
+    machine
+}
+
+#[test]
+fn a_bare_server_is_made_ready() {
+    let machine = server("ready");
+    let dry = machine.succeeds(&[&HERE[..], &["--dry-run"]].concat());
+    for line in ["write /etc/sidus/sidus.toml (0644)\n", "+address = \"10.13.20.13\"\n", "run exportfs -r\n"] {
+        assert!(dry.contains(line), "{dry}");
+    }
+    assert!(!machine.has("etc/sidus") && !machine.has("var/lib/sidus"), "a dry run does nothing");
+    machine.succeeds(&HERE);
+    assert_eq!(
+        machine.calls(),
+        [
+            "dnsmasq --test",
+            "systemctl restart dnsmasq.service",
+            "systemctl reload dnsmasq.service",
+            "systemctl start nfs-server.service",
+            "exportfs -r"
+        ]
+    );
+    assert!(machine.read("etc/exports.d/sidus.exports").contains("/srv/sidus/generations 10.13.20.0/24(ro,"));
+    assert_eq!(machine.read("srv/tftp/pxelinux.0"), "usr/lib/PXELINUX/pxelinux.0");
+    assert!(machine.succeeds(&["config"]).contains("subnet = \"10.13.20.0/24\""));
+    let json: serde_json::Value = serde_json::from_str(&machine.succeeds(&["config", "--json"])).unwrap();
+    assert_eq!(json.pointer("/services/dhcp").and_then(serde_json::Value::as_str), Some("dnsmasq"));
+    assert_eq!(machine.succeeds(&["init"]), "sidus: nothing to do\n");
+    assert_eq!(machine.succeeds(&["init", "-n"]), "nothing to do\n");
+}
+
+#[test]
+fn what_a_person_wrote_stays() {
+    let machine = server("person");
+    machine.put("srv/tftp/pxelinux.0", "a person's");
+    machine.put("etc/exports.d/sidus.exports", "/home *(ro)\n");
+    machine.put("etc/dnsmasq.conf", "a person's");
+    let said = machine.fails(&HERE);
+    assert!(said.contains("/etc/exports.d/sidus.exports: sidus has to write it, but it is not of sidus"), "{said}");
+    assert!(!machine.has("etc/sidus/sidus.toml"), "nothing is done where something is in the way");
+    machine.succeeds(&[&HERE[..], &["--nfs", "none"]].concat());
+    assert_eq!(machine.read("etc/exports.d/sidus.exports"), "/home *(ro)\n");
+    assert_eq!(machine.read("srv/tftp/pxelinux.0"), "a person's");
+    assert_eq!(machine.read("etc/dnsmasq.conf"), "a person's");
+
+    let text = format!(
+        "# my comment\n{}",
+        machine
+            .read("etc/sidus/sidus.toml")
+            .replace("# pool = [\"…\", \"…\"]", "pool = [\"10.13.20.200\", \"10.13.20.209\"]")
+    );
+    machine.put("etc/sidus/sidus.toml", &text);
+    machine.succeeds(&["init"]);
+    assert_eq!(machine.read("etc/sidus/sidus.toml"), text);
+    assert!(machine.read("etc/dnsmasq.d/sidus.conf").contains("dhcp-range=set:sidus,10.13.20.200,10.13.20.209,"));
+}
+
+#[test]
+fn a_service_that_refuses_is_told_again() {
+    let machine = server("refuses");
+    machine.fail_at(0);
+    let said = machine.fails(&HERE);
+    assert!(
+        said.contains(
+            "sidus: everything is written, but not all was told: dnsmasq --test: exit status 1\n  as the test wishes"
+        ),
+        "{said}"
+    );
+    assert!(!machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
+    machine.succeeds(&["recover"]);
+    assert!(machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
+}
+
+#[test]
+fn wrong_configurations_are_named_with_file_and_line() {
+    let machine = server("wrong");
+    machine.succeeds(&HERE);
+    machine.put("etc/sidus/nodes.d/n1.toml", "mac = \"52:54:00:0d:14:15\"\nip = \"10.13.21.21\"\n");
+    for command in ["init", "config"] {
+        let said = machine.fails(&[command]);
+        assert_eq!(said, "sidus: /etc/sidus/nodes.d/n1.toml:2: ip: 10.13.21.21 is no machine's address in server.subnet, 10.13.20.0/24\n");
+    }
+}
