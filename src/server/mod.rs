@@ -105,3 +105,7 @@ pub fn engine(common: &Common, folders: &Folders) -> Result<Engine, Error> {
         dry_run: common.dry_run,
     })?)
 }
+
+#[cfg(test)]
+#[path = "manual_tests.rs"]
+mod manual_tests;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::error::{line_of, ConfigError};
-use super::{DhcpService, Folders, Node, Settings, TftpService, CONFIG};
+use super::{packages, DhcpService, Folders, Node, Settings, TftpService, CONFIG};
 
 /// Folders of the system itself: nothing of theirs may be served, replaced or removed. Folders *in* those of the second
 /// list are the administrator's own.
@@ -77,6 +77,13 @@ pub(super) fn settings(settings: &Settings, text: &str) -> Result<(), ConfigErro
     }
     if let Some(package) = settings.tree.exclude.iter().find(|package| package.as_str().starts_with('@')) {
         return wrong("tree", "exclude", format!("{package}: packages alone can be left out, not a list"));
+    }
+    if let Some(list) = packages::unknown(&settings.tree.include) {
+        return wrong(
+            "tree",
+            "include",
+            format!("{list}: there is no such list of packages; {} is", packages::lists()),
+        );
     }
     Ok(())
 }

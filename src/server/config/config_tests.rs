@@ -56,6 +56,10 @@ fn what_is_wrong_is_named_with_its_line() {
         ),
         ("[dhcp]\npool = [\"10.13.20.9\"]", "sidus.toml:11: invalid length 1, expected a tuple of size 2"),
         ("[tree]\nexclude = [\"@article\"]", "tree.exclude: @article: packages alone can be left out"),
+        (
+            "[tree]\ninclude = [\"@all\"]",
+            "sidus.toml:11: tree.include: @all: there is no such list of packages; @article is",
+        ),
         ("[tree]\narch = \"sparc\"", "sidus.toml:11: unknown variant `sparc`, expected `amd64` or `i386`"),
         ("[tree]\nsuite = trixie", "sidus.toml:11: "),
         ("[server]\n", "sidus.toml:10: duplicate key"),

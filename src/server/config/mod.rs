@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+pub mod packages;
 pub mod values;
 
 use std::net::Ipv4Addr;

@@ -106,9 +106,10 @@ pub fn run(around: Around<'_>, run: &Run) -> Result<Vec<u8>, CommandError> {
 fn resolved(root: &Path, argument: &Argument) -> OsString {
     match argument {
         Argument::Text(text) => text.into(),
-        Argument::Path(prefix, path) => {
+        Argument::Path(prefix, path, suffix) => {
             let mut text = OsString::from(prefix);
             text.push(within(root, path));
+            text.push(suffix);
             text
         }
     }

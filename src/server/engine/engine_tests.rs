@@ -213,6 +213,55 @@ fn one_at_a_time() {
 }
 
 #[test]
+fn what_a_command_left_running_keeps_the_lock() {
+    let _alone = alone();
+    let machine = Machine::new("left");
+    let mut engine = machine.open().unwrap();
+    let leaves = |scope| {
+        // Its output goes nowhere: what is read by this program is not waited for either way.
+        let run = Run::new("sh").args(&["-c", "sleep 3 >/dev/null 2>&1 &"]);
+        commit(vec![Action::Run(Run { scope, ..run })], vec![])
+    };
+    engine.carry_out(leaves(Scope::Files)).unwrap();
+    drop(engine);
+    let busy = Engine::open(machine.setting()).unwrap_err().to_string();
+    assert!(
+        busy.contains("was killed, but what it had started still runs: process ") && busy.contains("(sleep)"),
+        "{busy}"
+    );
+    machine.open().unwrap();
+}
+
+#[test]
+fn who_wishes_to_leave_leaves_nothing_behind() {
+    let _alone = alone();
+    let machine = Machine::new("leave");
+    let mut engine = machine.open().unwrap();
+    let flag = Arc::clone(&engine.interrupted);
+    let started = Instant::now();
+    let left = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !machine.has("etc/new/begun") {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            flag.store(true, Ordering::Relaxed);
+        });
+        engine.transact::<EngineError>(vec![Action::remove_inside("/etc", "/etc/new")], |stage| {
+            stage.perform(&[
+                Action::folder("/etc/new"),
+                text("/etc/new/begun"),
+                Action::Run(Run::new("sleep").arg("60")),
+            ])?;
+            Ok(Commit::default())
+        })
+    });
+    assert!(left.unwrap_err().is_interruption());
+    assert!(!machine.has("etc/new"));
+    assert!(started.elapsed() < Duration::from_secs(30));
+    assert_eq!(machine.journal(), None);
+}
+
+#[test]
 fn a_dry_run_does_nothing() {
     let machine = Machine::new("dry");
     let mut engine = Engine::open(Setting { dry_run: true, ..machine.setting() }).unwrap();

@@ -65,7 +65,7 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => {
                 // Whoever has taken it just now has not yet said so.
                 std::thread::sleep(Duration::from_millis(100));
-                return Err(EngineError::Busy(Holder::read(&mut file, &at)));
+                return Err(EngineError::Busy(Holder::read(file, &at)));
             }
             Err(errno) => return Err(errno).doing("lock", path),
         }
@@ -89,31 +89,29 @@ impl Lock {
 }
 
 impl Holder {
-    fn read(file: &mut File, at: &Path) -> Self {
+    fn read(mut file: File, at: &Path) -> Self {
         let mut text = String::new();
-        let read = file.rewind().and_then(|()| file.take(1 << 16).read_to_string(&mut text));
-        let unknown = || "someone".to_owned();
-        let mut holder = read.ok().and_then(|_| serde_json::from_str::<Self>(&text).ok()).unwrap_or_else(|| Self {
-            pid: 0,
-            user: unknown(),
-            command: "sidus".to_owned(),
-            since: "just now".to_owned(),
-            left: None,
-        });
-        let process = PathBuf::from(format!("/proc/{}", holder.pid));
-        if holder.pid != 0 && holder.pid != std::process::id() && !has_open(&process, at) {
+        let read = file.rewind().and_then(|()| (&file).take(1 << 16).read_to_string(&mut text));
+        // This process is none of those that have it.
+        drop(file);
+        let known = read.ok().and_then(|_| serde_json::from_str::<Self>(&text).ok());
+        let Some(mut holder) = known else {
+            let [user, command, since] = ["someone", "sidus", "just now"].map(str::to_owned);
+            return Self { pid: 0, user, command, since, left: None };
+        };
+        if !has_open(&PathBuf::from(format!("/proc/{}", holder.pid)), at) {
             holder.left = Some(holders(at));
         }
         holder
     }
 }
 
-/// The other processes that have the file open, as far as this one may see them.
+/// The processes that have the file open, as far as this one may see them.
 fn holders(at: &Path) -> Vec<String> {
     let described = |process: PathBuf| -> Option<String> {
         let pid: u32 = process.file_name()?.to_str()?.parse().ok()?;
         let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        (pid != std::process::id()).then(|| format!("process {pid} ({})", name.trim()))
+        Some(format!("process {pid} ({})", name.trim()))
     };
     entries(Path::new("/proc")).filter(|process| has_open(process, at)).filter_map(described).collect()
 }

@@ -4,6 +4,7 @@
 
 pub mod action;
 pub mod command;
+pub mod copy;
 mod error;
 mod file;
 mod journal;

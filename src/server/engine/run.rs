@@ -33,8 +33,8 @@ pub struct Run {
 pub enum Argument {
     /// As it stands.
     Text(String),
-    /// A path of the machine, after a prefix as `--link-dest=`.
-    Path(String, PathBuf),
+    /// A path of the machine, between a prefix as `--link-dest=` and a suffix as `/`.
+    Path(String, PathBuf, String),
 }
 
 /// What becomes of what a command writes.
@@ -102,8 +102,14 @@ impl Run {
 
     /// With a path of the machine after `prefix`, as in `--link-dest=`.
     #[must_use]
-    pub fn path_after(mut self, prefix: &str, path: impl Into<PathBuf>) -> Self {
-        self.arguments.push(Argument::Path(prefix.to_owned(), path.into()));
+    pub fn path_after(self, prefix: &str, path: impl Into<PathBuf>) -> Self {
+        self.path_between(prefix, path, "")
+    }
+
+    /// With a path of the machine between `prefix` and `suffix`.
+    #[must_use]
+    pub fn path_between(mut self, prefix: &str, path: impl Into<PathBuf>, suffix: &str) -> Self {
+        self.arguments.push(Argument::Path(prefix.to_owned(), path.into(), suffix.to_owned()));
         self
     }
 
@@ -168,7 +174,9 @@ impl fmt::Display for Run {
         for argument in &self.arguments {
             match argument {
                 Argument::Text(text) => write!(f, " {}", quoted(text))?,
-                Argument::Path(prefix, path) => write!(f, " {}", quoted(&format!("{prefix}{}", path.display())))?,
+                Argument::Path(prefix, path, suffix) => {
+                    write!(f, " {}", quoted(&format!("{prefix}{}{suffix}", path.display())))?;
+                }
             }
         }
         if let Some(input) = &self.input {
