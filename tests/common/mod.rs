@@ -33,12 +33,17 @@ pub fn power_off(mut node: Node) -> Result<Duration> {
     Ok(took)
 }
 
-/// Demands that no unit failed or held the end up.
-pub fn trouble_on_console(node: &mut Node) -> Result<()> {
+/// The console since the initramfs began: the firmware has time-outs of its own.
+pub fn since_boot(node: &mut Node) -> Result<String> {
     let console = node.console().text()?;
-    // The firmware has time-outs of its own.
     let (_, console) = console.rsplit_once("Run /init as init process").unwrap_or_default();
     assert!(!console.is_empty(), "the console does not show how the node booted");
+    Ok(console.to_owned())
+}
+
+/// Demands that no unit failed or held the end up.
+pub fn trouble_on_console(node: &mut Node) -> Result<()> {
+    let console = since_boot(node)?;
     for trouble in ["timed out", "Timed out", "Failed to unmount", "Failed unmounting", "FAILED"] {
         assert!(!console.contains(trouble), "{trouble:?} is on the console:\n{}", node.console().tail());
     }

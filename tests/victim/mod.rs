@@ -74,8 +74,9 @@ impl Victim {
         end(&mut self.node, &self.target)?;
         let lasted = started.elapsed();
         let blocked = self.write_on(5)?;
-        assert!(blocked < lasted + BACK, "{what}: {blocked:?} of {lasted:?}");
         self.check_unharmed()?;
+        let said = self.node.run("dmesg | grep rootaufs: | tail -n 20")?;
+        assert!(blocked < lasted + BACK, "{what}: a write took {blocked:?} where it lasted {lasted:?}\n{said}");
         let (lasted, blocked) = (lasted.as_secs_f64(), blocked.as_secs_f64());
         let beyond = (blocked - lasted).max(0.0);
         note(
