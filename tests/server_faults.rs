@@ -1,5 +1,4 @@
-//! What happens to the server, under a node that writes all the while. Every node feels it: these run alone, one at a
-//! time. `./qemu/lab test faults` runs them.
+//! What happens to the server, under a node that writes all the while. Every node feels it: this runs alone. `./qemu/lab test faults` runs them.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
 
 mod victim;
@@ -14,27 +13,10 @@ mod server_faults {
     use crate::victim::Victim;
 
     #[test]
-    fn the_server_is_reset() -> Result<()> {
+    fn nfs_is_gone_and_comes_back_and_then_the_whole_server_is_reset() -> Result<()> {
         let lab = Lab::open()?;
         let target = Target::new(&lab, 145).by_lio(3345)?;
         let mut victim = Victim::boot(&lab, target, 145, 3345)?;
-        victim.survive(
-            "server reset: NFS and target are gone while it boots",
-            Duration::ZERO,
-            |_, _| lab.server().reset(),
-            |_, target| target.serve_by_lio(3345, &initiator(145)),
-        )?;
-        victim.has_recovered(1)?;
-        let target = victim.target.clone();
-        victim.finish()?;
-        target.remove_from_lio()
-    }
-
-    #[test]
-    fn the_nfs_server_is_gone_and_comes_back() -> Result<()> {
-        let lab = Lab::open()?;
-        let target = Target::new(&lab, 146).by_lio(3346)?;
-        let mut victim = Victim::boot(&lab, target, 146, 3346)?;
         let absences: &[u64] = if std::env::var_os("SIDUS_LAB_FAULTS").is_some() { &[0, 60] } else { &[10] };
         for seconds in absences {
             victim.survive(
@@ -44,6 +26,13 @@ mod server_faults {
                 |_, _| lab.server().run("systemctl start nfs-server.service").map(drop),
             )?;
         }
+        victim.survive(
+            "server reset: NFS and target are gone while it boots",
+            Duration::ZERO,
+            |_, _| lab.server().reset(),
+            |_, target| target.serve_by_lio(3345, &initiator(145)),
+        )?;
+        victim.has_recovered(1)?;
         let target = victim.target.clone();
         victim.finish()?;
         target.remove_from_lio()

@@ -13,6 +13,12 @@ use crate::{faults, image, readme};
 /// Tests that boot machines run this many at a time: the machines share two cores with the server.
 const AT_ONCE: &str = "--test-threads=2";
 
+/// Those that wait more than they work.
+const MORE_AT_ONCE: &str = "--test-threads=3";
+
+/// Those that measure time, or do something to the server.
+const ALONE: &str = "--test-threads=1";
+
 /// The tests that need root.
 const MOUNTING: &str = "union";
 
@@ -95,10 +101,10 @@ fn matches(target: &str, file: &str) -> bool {
 const BOOTED: [(&str, &str, &str); 6] = [
     ("whole boots", "*boot", AT_ONCE),
     ("update-initramfs", "initramfs", AT_ONCE),
-    ("faults", "faults", AT_ONCE),
-    ("faults of the server", "server_faults", "--test-threads=1"),
-    ("whole boots against the clock", "timed", "--test-threads=1"),
-    ("shutdowns against the clock", "timed_shutdown", "--test-threads=1"),
+    ("faults", "faults", MORE_AT_ONCE),
+    ("faults of the server", "server_faults", ALONE),
+    ("whole boots against the clock", "timed", ALONE),
+    ("shutdowns against the clock", "timed_shutdown", ALONE),
 ];
 
 /// Runs the tests in the files that `names` are, and those whose names contain one of them; without names, all, and
