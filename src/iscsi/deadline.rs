@@ -74,12 +74,16 @@ pub fn within<T: Send + 'static>(
     Ok(outcome.lock().ok().and_then(|mut outcome| outcome.take()))
 }
 
+/// The stack of a thread: no function here has more than 6 KiB. Where all memory is locked (mlockall(2)), the kernel fills
+/// all of it when the thread starts, and at a node's end that must not be the 2 MiB that std would take.
+const STACK: usize = 128 * 1024;
+
 /// Does something in a thread of its own, which nobody waits for.
 ///
 /// # Errors
 /// Those of starting a thread.
 pub fn start(work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-    thread::Builder::new().spawn(work).map(drop)
+    thread::Builder::new().stack_size(STACK).spawn(work).map(drop)
 }
 
 /// The part of [`within`] that is the same for every type: a thread's code is large.
