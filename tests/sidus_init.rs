@@ -4,7 +4,9 @@
 
 mod machine;
 
-use machine::Machine;
+use std::os::unix::fs::PermissionsExt;
+
+use machine::{said, Machine};
 
 const HERE: [&str; 5] = ["init", "--address", "10.13.20.13", "--subnet", "10.13.20.0/24"];
 
@@ -82,6 +84,27 @@ fn a_service_that_refuses_is_told_again() {
     assert!(!machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
     machine.succeeds(&["recover"]);
     assert!(machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
+}
+
+#[test]
+fn check_finds_what_init_mends() {
+    let machine = server("check");
+    machine.succeeds(&HERE);
+    machine.put("usr/local/sbin/systemctl", "#!/bin/sh\necho active\n");
+    let said_first = said(&machine.sidus(&["check"]));
+    assert!(!said_first.contains("not as it") && !said_first.contains("is failed"), "{said_first}");
+    machine.put("etc/dnsmasq.d/sidus.conf", "# Written by sidus, and changed\n");
+    machine.put("srv/tftp/private", "");
+    std::fs::set_permissions(machine.root().join("srv/tftp/private"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    machine.put("usr/local/sbin/systemctl", "#!/bin/sh\necho failed\nexit 3\n");
+    let said = machine.fails(&["check"]);
+    for line in [
+        "not done, or not as it was done: write /etc/dnsmasq.d/sidus.conf (0644)\n    sidus init\n",
+        "/srv/tftp/private: the TFTP server may not read it\n    chmod a+rX /srv/tftp/private\n",
+        "nfs-server.service is failed\n",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
 }
 
 #[test]

@@ -42,6 +42,12 @@ pub enum Verb {
     /// Without /etc/sidus/sidus.toml it writes that, from this machine's addresses and installed services; with it, it
     /// obeys it. A file that a person wrote is never changed.
     Init(init::Options),
+    /// Look for what is not as it is to be on this server, and say the remedy
+    Check {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Read the configuration, check it, and print it with its defaults
     Config {
         /// For programs

@@ -24,6 +24,7 @@
 //! **To add a command**: its arguments in [`cli`], a module with `facts`, `decide` and `run`, a line in [`run`], its part
 //! of sidus(8), and a scenario in `tests/sidus_crash.rs`, which kills it at each of its writes and commands.
 
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -53,6 +54,9 @@ pub enum Error {
     /// There is nothing to begin with.
     #[error(transparent)]
     Init(#[from] init::InitError),
+    /// Something is not as it is to be.
+    #[error(transparent)]
+    Check(#[from] check::CheckError),
     /// Nothing can be printed.
     #[error("cannot print: {0}")]
     Print(io::Error),
@@ -77,6 +81,7 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     let common = &arguments.common;
     match arguments.verb {
         Verb::Init(options) => init::run(common, &options),
+        Verb::Check { json } => check::run(common, json),
         Verb::Config { json } => {
             let config = Config::read(&common.root)?;
             if json {

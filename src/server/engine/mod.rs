@@ -286,17 +286,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether it is done already; an error where something is in the way of it.
     fn is_done(&self, action: &Action) -> Result<bool, EngineError> {
-        let root = self.root();
-        match action {
-            Action::Folder(folder) => file::is_made(root, folder),
-            Action::Write(write) => file::is_written(root, write),
-            Action::Link { path, target } => file::is_linked(root, path, target),
-            Action::Remove { path, proof } => file::is_removed(root, path, proof),
-            Action::Rename { from, to } => file::is_renamed(root, from, to),
-            Action::Run(_) => Ok(false),
-        }
+        is_done(self.root(), action)
     }
 
     fn check(&self, action: &Action) -> Result<(), EngineError> {
@@ -328,6 +319,21 @@ impl Engine {
         }
         command::run(Around { root: self.root(), lock: self.lock.as_ref(), interrupted }, run)?;
         Ok(true)
+    }
+}
+
+/// Whether an action is done already on the machine whose root is `root`.
+///
+/// # Errors
+/// [`EngineError::Foreign`] where something is in the way of it; [`EngineError::Io`]
+pub fn is_done(root: &Path, action: &Action) -> Result<bool, EngineError> {
+    match action {
+        Action::Folder(folder) => file::is_made(root, folder),
+        Action::Write(write) => file::is_written(root, write),
+        Action::Link { path, target } => file::is_linked(root, path, target),
+        Action::Remove { path, proof } => file::is_removed(root, path, proof),
+        Action::Rename { from, to } => file::is_renamed(root, from, to),
+        Action::Run(_) => Ok(false),
     }
 }
 

@@ -1,0 +1,135 @@
+//! What `sidus check` looks at.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statvfs;
+
+use super::units;
+use crate::server::config::{Config, TftpService};
+use crate::server::engine::command::{self, Around};
+use crate::server::engine::{is_done, EngineError, Journal, Run};
+use crate::server::paths::within;
+use crate::server::services;
+
+/// With less than this, in bytes, the next tree or the next node's disk will not fit.
+const SCARCE: u64 = 1 << 30;
+/// No TFTP folder has more files.
+const MAX_FILES: usize = 100_000;
+
+/// What is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The command that is under way, or was.
+    pub(super) unfinished: Option<String>,
+    /// What serves.
+    pub(super) services: services::Facts,
+    /// What `sidus init` would do.
+    pub(super) drifts: Vec<Drift>,
+    /// The services that systemd has to keep running, with their states; none where systemd is another machine's.
+    pub(super) units: Vec<(&'static str, String)>,
+    /// What TFTP cannot serve.
+    pub(super) unreadable: Vec<PathBuf>,
+    /// The folders with hardly any room, and how many bytes they have.
+    pub(super) full: Vec<(PathBuf, u64)>,
+}
+
+/// What `sidus init` would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Drift {
+    /// This.
+    Other(String),
+    /// Nothing, since a person's file is in the way.
+    Foreign(String),
+}
+
+impl Facts {
+    pub(super) fn read(root: &Path, config: &Config) -> io::Result<Self> {
+        let folders = &config.settings.folders;
+        let services = services::Facts::read(root, folders)?;
+        let mut drifts = Vec::new();
+        for action in services::commit(config, &services).actions {
+            match is_done(root, &action) {
+                Ok(true) => {}
+                Ok(false) => drifts.push(Drift::Other(action.to_string())),
+                Err(EngineError::Foreign { .. }) => {
+                    drifts.extend(is_done(root, &action).err().map(|error| Drift::Foreign(error.to_string())));
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        let unfinished = Journal::read(root, folders.state.path()).map_err(io::Error::other)?;
+        let here = root == Path::new("/");
+        let units = if here { units(config.settings.services) } else { Vec::new() };
+        let mut unreadable = Vec::new();
+        if config.settings.services.tftp != TftpService::None {
+            for path in [folders.tftp.path()].into_iter().flat_map(Path::ancestors) {
+                look_at(root, path, &mut unreadable)?;
+            }
+            unreadable.reverse();
+            look_into(root, folders.tftp.path(), &mut unreadable)?;
+        }
+        Ok(Self {
+            unfinished: unfinished.map(|journal| format!("`{}` ({})", journal.command, journal.since)),
+            services,
+            drifts,
+            units: units.into_iter().map(|unit| (unit, state_of(unit))).collect(),
+            unreadable,
+            full: folders.all().into_iter().filter_map(|(_, folder)| scarce(root, folder.path())).collect(),
+        })
+    }
+}
+
+/// As systemctl(1) names it.
+fn state_of(unit: &str) -> String {
+    // 3: it is not active; 4: there is no such unit.
+    let asked = Run::systemctl(&["is-active", unit]).or_status(3).or_status(4);
+    match command::run(Around { root: Path::new("/"), lock: None, interrupted: None }, &asked) {
+        Ok(said) => String::from_utf8_lossy(&said).trim().to_owned(),
+        Err(error) => format!("not known: {error}"),
+    }
+}
+
+/// The TFTP servers run as users of their own: they need what everyone has.
+fn look_at(root: &Path, path: &Path, unreadable: &mut Vec<PathBuf>) -> io::Result<bool> {
+    let Ok(found) = fs::metadata(within(root, path)) else {
+        // A link to nowhere, or nothing: then it is somebody else's concern.
+        return Ok(false);
+    };
+    let needed = if found.is_dir() { 0o001 } else { 0o004 };
+    if found.permissions().mode() & needed == 0 {
+        unreadable.push(path.to_owned());
+    }
+    Ok(found.is_dir())
+}
+
+fn look_into(root: &Path, folder: &Path, unreadable: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    let mut seen = 0_usize;
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(within(root, &folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            seen = seen.saturating_add(1);
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            let is_folder = look_at(root, &path, unreadable)?;
+            // Links are not followed: they may lead in a circle.
+            if is_folder && entry.file_type()?.is_dir() && seen < MAX_FILES {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn scarce(root: &Path, folder: &Path) -> Option<(PathBuf, u64)> {
+    let found = statvfs(within(root, folder)).ok()?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    (free < SCARCE).then(|| (folder.to_owned(), free))
+}

@@ -1,0 +1,135 @@
+//! `sidus check`: what is not as it is to be on this server, and the remedy. It changes nothing and needs no lock.
+//!
+//! To add a check: what it has to know to [`facts::Facts`], and a pure function of that to [`findings`].
+
+mod facts;
+
+use std::fmt;
+use std::io;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::cli::Common;
+use super::config::{Config, DhcpService, NfsService, Services, TargetService, TftpService};
+use super::{output, services};
+use facts::{Drift, Facts};
+
+/// Something that is not as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What, and where.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n    {}", self.what, self.remedy.replace('\n', "\n    "))
+    }
+}
+
+/// Why there is no answer, or not the one that was hoped for.
+#[derive(Debug, Error)]
+pub enum CheckError {
+    /// What is said of the machine cannot be read.
+    #[error("cannot look at this machine: {0}")]
+    Facts(io::Error),
+    /// Something is not as it is to be.
+    #[error("{0} to mend")]
+    Found(usize),
+}
+
+/// Does it.
+///
+/// # Errors
+/// [`CheckError::Found`] where anything was found, after it was printed.
+pub fn run(common: &Common, json: bool) -> Result<(), super::Error> {
+    let config = Config::read(&common.root)?;
+    let facts = Facts::read(&common.root, &config).map_err(CheckError::Facts)?;
+    let findings = findings(&config, &facts);
+    if json {
+        output::print_json(&findings).map_err(super::Error::Print)?;
+    } else {
+        let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        output::print(if findings.is_empty() { "nothing to mend\n" } else { &text });
+    }
+    match findings.len() {
+        0 => Ok(()),
+        count => Err(CheckError::Found(count).into()),
+    }
+}
+
+/// All that is wrong, what others follow from first.
+fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(command) = &facts.unfinished {
+        findings.push(Finding::new(format!("{command} ended in the middle, or is at work"), "sidus recover"));
+    }
+    for (what, package) in services::missing(config.settings.services, &facts.services) {
+        findings.push(Finding::new(format!("{what}: it is not installed"), format!("apt-get install {package}")));
+    }
+    for drift in &facts.drifts {
+        findings.push(match drift {
+            Drift::Other(action) => Finding::new(format!("not done, or not as it was done: {action}"), "sidus init"),
+            Drift::Foreign(why) => Finding::new(why, "then sidus init"),
+        });
+    }
+    for note in services::notes(config, &facts.services) {
+        findings.push(Finding::new("a service does not know of sidus", note));
+    }
+    for (unit, state) in &facts.units {
+        if state != "active" {
+            findings.push(Finding::new(
+                format!("{unit} is {state}"),
+                format!("systemctl restart {unit}; journalctl -u {unit} says why it ended"),
+            ));
+        }
+    }
+    for path in &facts.unreadable {
+        let path = path.display();
+        findings.push(Finding::new(format!("{path}: the TFTP server may not read it"), format!("chmod a+rX {path}")));
+    }
+    for (folder, free) in &facts.full {
+        findings.push(Finding::new(
+            format!("{}: {} MiB are free where it is", folder.display(), free >> 20),
+            "make room, or move that folder to another disk (folders in sidus.toml)",
+        ));
+    }
+    findings
+}
+
+/// What systemd has to keep running for these.
+fn units(services: Services) -> Vec<&'static str> {
+    let dhcp = match services.dhcp {
+        DhcpService::Dnsmasq => Some("dnsmasq.service"),
+        DhcpService::IscDhcpServer => Some("isc-dhcp-server.service"),
+        DhcpService::None => None,
+    };
+    let tftp = match services.tftp {
+        TftpService::Dnsmasq => Some("dnsmasq.service"),
+        TftpService::TftpdHpa => Some("tftpd-hpa.service"),
+        TftpService::None => None,
+    };
+    let nfs = (services.nfs == NfsService::NfsKernelServer).then_some("nfs-server.service");
+    let target = match services.target {
+        // It only loads what the kernel serves, and is active when it has.
+        TargetService::Lio => Some("rtslib-fb-targetctl.service"),
+        TargetService::Tgt => Some("tgt.service"),
+        TargetService::None => None,
+    };
+    let mut units: Vec<_> = [dhcp, tftp, nfs, target].into_iter().flatten().collect();
+    units.dedup();
+    units
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;
