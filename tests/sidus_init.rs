@@ -77,12 +77,14 @@ fn a_service_that_refuses_is_told_again() {
     let said = machine.fails(&HERE);
     assert!(
         said.contains(
-            "sidus: everything is written, but not all was told: dnsmasq --test: exit status 1\n  as the test wishes"
+            "not all was told; `sidus recover` tries it again: dnsmasq --test: exit status 1\n  as the test wishes"
         ),
         "{said}"
     );
     assert!(!machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
-    machine.succeeds(&["recover"]);
+    machine.fail_at(machine.calls().len());
+    assert!(machine.fails(&["recover"]).contains("dnsmasq --test: exit status 1"));
+    assert!(machine.succeeds(&["recover"]).contains("ended in the middle: it is finished now"));
     assert!(machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
 }
 

@@ -92,7 +92,7 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Verb::Recover => {
             let folders = Config::find(&common.root)?.map_or_else(Folders::default, |config| config.settings.folders);
-            engine(common, &folders).map(drop)
+            open(common, &folders)?.not_told().map_or(Ok(()), |error| Err(error.into()))
         }
     }
 }
@@ -102,6 +102,14 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
 /// # Errors
 /// [`EngineError`]
 pub fn engine(common: &Common, folders: &Folders) -> Result<Engine, Error> {
+    let mut engine = open(common, folders)?;
+    if let Some(error) = engine.not_told() {
+        eprintln!("sidus: of an earlier command: {error}");
+    }
+    Ok(engine)
+}
+
+fn open(common: &Common, folders: &Folders) -> Result<Engine, Error> {
     let words: Vec<_> = std::env::args().skip(1).collect();
     Ok(Engine::open(Setting {
         root: common.root.clone(),

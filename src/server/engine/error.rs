@@ -44,7 +44,7 @@ pub enum EngineError {
         why: String,
     },
     /// It failed in the middle, and stays there.
-    #[error("{command} is half done: {source}. When that is mended, `sidus recover` finishes it")]
+    #[error("{command} is half done; `sidus recover` finishes it, when this is mended: {source}")]
     HalfDone {
         /// What was done.
         command: String,
@@ -52,8 +52,8 @@ pub enum EngineError {
         source: Box<EngineError>,
     },
     /// Something that ended in the middle cannot be brought to an end.
-    #[error("an earlier {command} ended in the middle and cannot be {}: {source}. When that is mended, `sidus recover` does \
-             it; to leave everything as it is instead, remove {}", phase.verb(), journal.display())]
+    #[error("an earlier {command} ended in the middle. `sidus recover` has to see it {}, when this is mended; to leave everything \
+             as it is instead, remove {}: {source}", phase.verb(), journal.display())]
     Unrecovered {
         /// What was done then.
         command: String,
@@ -65,13 +65,13 @@ pub enum EngineError {
         source: Box<EngineError>,
     },
     /// Everything is in place, but a service does not know.
-    #[error("everything is written, but not all was told: {source}. `sidus recover` tries it again")]
+    #[error("everything is written, but not all was told; `sidus recover` tries it again: {source}")]
     NotTold {
         /// The first of what failed.
         source: Box<EngineError>,
     },
     /// It failed, and could not be undone.
-    #[error("{failure}\nand that could not be undone: {source}. When that is mended, `sidus recover` undoes it")]
+    #[error("{failure}\nand that is not undone; `sidus recover` undoes it, when this is mended: {source}")]
     NotUndone {
         /// Why it failed.
         failure: String,

@@ -69,6 +69,8 @@ pub struct Engine {
     interrupted: Arc<AtomicBool>,
     /// What an earlier command could not tell.
     owed: Vec<Vec<Run>>,
+    /// And why it still cannot be.
+    not_told: Option<EngineError>,
 }
 
 impl Engine {
@@ -78,7 +80,7 @@ impl Engine {
     /// [`EngineError::Busy`], [`EngineError::Unrecovered`]
     pub fn open(setting: Setting) -> Result<Self, EngineError> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        let mut engine = Self { setting, lock: None, interrupted, owed: Vec::new() };
+        let mut engine = Self { setting, lock: None, interrupted, owed: Vec::new(), not_told: None };
         if !engine.setting.dry_run {
             for signal in [SIGINT, SIGTERM, SIGHUP] {
                 signal_hook::flag::register(signal, Arc::clone(&engine.interrupted))
@@ -103,6 +105,11 @@ impl Engine {
     #[must_use]
     pub const fn is_dry_run(&self) -> bool {
         self.setting.dry_run
+    }
+
+    /// What an earlier command could not tell, and this one could not either: an error of this command or not, as it likes.
+    pub const fn not_told(&mut self) -> Option<EngineError> {
+        self.not_told.take()
     }
 
     /// Puts a new state in its place. Says whether anything was other than it is to be.
@@ -253,9 +260,7 @@ impl Engine {
         match ended {
             Ok(()) => eprintln!("sidus: an earlier {command} ended in the middle: it is {} now", phase.verb()),
             // No reason to keep the administrator from all else.
-            Err(EngineError::NotTold { source }) => {
-                eprintln!("sidus: of an earlier {command} not all was told, and still cannot be: {source}");
-            }
+            Err(error @ EngineError::NotTold { .. }) => self.not_told = Some(error),
             Err(source) => {
                 return Err(EngineError::Unrecovered { command, phase, journal: path, source: Box::new(source) });
             }
