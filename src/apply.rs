@@ -205,7 +205,7 @@ fn carry_out(
             lun.mount_volume(at, drivers, tree)?;
             undo.push(Undo::Unmount(at.clone()));
         }
-        Step::KeepNetwork { view } => return Ok(Some(keep_network(root, view, log))),
+        Step::KeepNetwork => return Ok(Some(keep_network(root, log))),
         Step::PrepareShutdown { tree } => {
             undo.push(Undo::ForgetShutdown);
             lun.prepare_shutdown(tree)?;
@@ -242,8 +242,8 @@ fn carry_out(
 
 /// Keeps the network from others. The node has its root without that as well: where it fails, it is told, and the boot
 /// goes on.
-fn keep_network(root: &Path, view: &Path, log: &Log) -> String {
-    network::keep(root, view).unwrap_or_else(|error| {
+fn keep_network(root: &Path, log: &Log) -> String {
+    network::keep(root).unwrap_or_else(|error| {
         let words = format!("NOT done: {error}; a network manager of the tree may take the node's root away");
         log.say(Level::Warning, &words);
         words

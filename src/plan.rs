@@ -175,7 +175,7 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     steps.push(Step::Move { from: PathBuf::from(RW), to: inside(RW) });
     steps.push(Step::Move { from: PathBuf::from(UNION), to: facts.rootmnt.clone() });
     if facts.root.fs.starts_with("nfs") || upper.is_persistent() {
-        steps.push(Step::KeepNetwork { view: facts.rootmnt.clone() });
+        steps.push(Step::KeepNetwork);
     }
     // Last: nothing that could still fail has to stop it again.
     if let Layer::Iscsi(iscsi) = &options.layer {

@@ -7,6 +7,10 @@
 //!   `systemd-networkd-wait-online.service` fails where no interface is managed, and so only waits where another one is.
 //! - **NetworkManager** (NetworkManager.conf(5)): `unmanaged-devices=` and `managed=0`, of which a file of the tree may
 //!   override the first.
+//!
+//! Drop-ins and units for systemd are in `/run/systemd/system.attached`, the one of its folders below `/run` for what comes
+//! from outside of the tree (systemd.unit(5), portablectl(1)). `/run/systemd/system` would not do: many programs take
+//! that folder for a running systemd (sd_booted(3)), and asking the tree which init it has costs ten requests by NFS.
 
 use super::configured::Interface;
 
@@ -28,36 +32,35 @@ const FOR_ALL: [Template; 3] = [
 /// One for each.
 const FOR_EACH: [Template; 1] = [("network/ifstate.{%}", "{%}\n")];
 
-/// One for all, where systemd is the tree's init.
-const SYSTEMD: [Template; 3] = [
+/// One for all: drop-ins for systemd.
+const DROP_INS: [Template; 3] = [
     (
-        "systemd/system/networking.service.d/sidus.conf",
+        "systemd/system.attached/networking.service.d/sidus.conf",
         "[Service]\nExecStop=\nExecStop=/sbin/ifdown -a --read-environment --exclude=lo{ --exclude=%}\n",
     ),
     // By the names of the files that ipconfig left.
-    ("systemd/system/ifup@.service.d/sidus.conf", "[Unit]\nConditionPathExists=!/run/net-%I.conf\n"),
+    ("systemd/system.attached/ifup@.service.d/sidus.conf", "[Unit]\nConditionPathExists=!/run/net-%I.conf\n"),
     (
-        "systemd/system/systemd-networkd-wait-online.service.d/sidus.conf",
+        "systemd/system.attached/systemd-networkd-wait-online.service.d/sidus.conf",
         "[Service]\nExecCondition=/bin/sh -c 'networkctl --no-legend list | grep -qvw -e unmanaged{ -e %}'\n",
     ),
 ];
 
-/// One for each that has a lease, where systemd is the tree's init. Nothing stops the unit before systemd ends all
+/// One for each that has a lease, in the same place. Nothing stops the unit before systemd ends all
 /// processes: until then the root needs the address.
 const LEASE: [Template; 2] = [
     (
-        "systemd/system/sidus-lease-{%}.service",
+        "systemd/system.attached/sidus-lease-{%}.service",
         "[Unit]\nDescription=DHCP lease of {%}, the network below the root\nDefaultDependencies=no\n\
          IgnoreOnIsolate=yes\n\n[Service]\nExecStart=/usr/sbin/rootaufs lease {%}\nRestart=on-failure\nRestartSec=10\n\
          OOMScoreAdjust=-1000\n",
     ),
-    ("systemd/system/sysinit.target.d/sidus-{%}.conf", "[Unit]\nWants={sidus-lease-%.service}\n"),
+    ("systemd/system.attached/sysinit.target.d/sidus-{%}.conf", "[Unit]\nWants={sidus-lease-%.service}\n"),
 ];
 
-/// The files, as paths below `/run` and their text. `below` are more interfaces to be left alone, without an address;
-/// with `systemd`, that is the tree's init.
+/// The files, as paths below `/run` and their text. `below` are more interfaces to be left alone, without an address.
 #[must_use]
-pub fn of(interfaces: &[Interface], below: &[String], systemd: bool) -> Vec<(String, String)> {
+pub fn of(interfaces: &[Interface], below: &[String]) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut add = |templates: &[Template], names: &[&str]| {
         files.extend(templates.iter().map(|(path, text)| (expand(path, names), expand(text, names))));
@@ -65,10 +68,8 @@ pub fn of(interfaces: &[Interface], below: &[String], systemd: bool) -> Vec<(Str
     let names: Vec<&str> = interfaces.iter().map(|it| &*it.device).chain(below.iter().map(|name| &**name)).collect();
     add(&FOR_ALL, &names);
     names.iter().for_each(|name| add(&FOR_EACH, &[name]));
-    if systemd {
-        add(&SYSTEMD, &names);
-        interfaces.iter().filter(|it| it.lease.is_some()).for_each(|it| add(&LEASE, &[&it.device]));
-    }
+    add(&DROP_INS, &names);
+    interfaces.iter().filter(|it| it.lease.is_some()).for_each(|it| add(&LEASE, &[&it.device]));
     files
 }
 
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_manager_is_told() {
-        let files = of(&[interface("eth0.5", Some(120)), interface("ib-1", None)], &["eth0".to_owned()], true);
+        let files = of(&[interface("eth0.5", Some(120)), interface("ib-1", None)], &["eth0".to_owned()]);
         let expected = [
             ("network/ifstate", "eth0.5=eth0.5\nib-1=ib-1\neth0=eth0\n"),
             ("systemd/network/0-sidus.network", "[Match]\nName=eth0.5 ib-1 eth0 \n\n[Link]\nUnmanaged=yes\n"),
@@ -107,31 +108,25 @@ mod tests {
             ("network/ifstate.ib-1", "ib-1\n"),
             ("network/ifstate.eth0", "eth0\n"),
             (
-                "systemd/system/networking.service.d/sidus.conf",
+                "systemd/system.attached/networking.service.d/sidus.conf",
                 "[Service]\nExecStop=\nExecStop=/sbin/ifdown -a --read-environment --exclude=lo --exclude=eth0.5 \
                  --exclude=ib-1 --exclude=eth0\n",
             ),
-            ("systemd/system/ifup@.service.d/sidus.conf", "[Unit]\nConditionPathExists=!/run/net-%I.conf\n"),
+            ("systemd/system.attached/ifup@.service.d/sidus.conf", "[Unit]\nConditionPathExists=!/run/net-%I.conf\n"),
             (
-                "systemd/system/systemd-networkd-wait-online.service.d/sidus.conf",
+                "systemd/system.attached/systemd-networkd-wait-online.service.d/sidus.conf",
                 "[Service]\nExecCondition=/bin/sh -c 'networkctl --no-legend list | grep -qvw -e unmanaged -e eth0.5 \
                  -e ib-1 -e eth0'\n",
             ),
             (
-                "systemd/system/sidus-lease-eth0.5.service",
+                "systemd/system.attached/sidus-lease-eth0.5.service",
                 "[Unit]\nDescription=DHCP lease of eth0.5, the network below the root\nDefaultDependencies=no\n\
                  IgnoreOnIsolate=yes\n\n[Service]\nExecStart=/usr/sbin/rootaufs lease eth0.5\nRestart=on-failure\n\
                  RestartSec=10\nOOMScoreAdjust=-1000\n",
             ),
-            ("systemd/system/sysinit.target.d/sidus-eth0.5.conf", "[Unit]\nWants=sidus-lease-eth0.5.service\n"),
+            ("systemd/system.attached/sysinit.target.d/sidus-eth0.5.conf", "[Unit]\nWants=sidus-lease-eth0.5.service\n"),
         ];
         let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         assert_eq!(files, expected);
-    }
-
-    #[test]
-    fn without_systemd_nothing_looks_like_it() {
-        let files = of(&[interface("eth0", Some(120))], &[], false);
-        assert!(files.iter().all(|(path, _)| !path.starts_with("systemd/system")), "{files:?}");
     }
 }

@@ -87,10 +87,7 @@ pub enum Step {
         kind: UnionKind,
     },
     /// Keep what runs in the tree from the network below the root.
-    KeepNetwork {
-        /// The root of the merged view.
-        view: PathBuf,
-    },
+    KeepNetwork,
     /// Put below `/run` what stays there for the shutdown.
     PrepareShutdown {
         /// The tree that has the program: the lower side alone. Whoever may write to the layer must not decide what becomes
@@ -193,7 +190,7 @@ impl fmt::Display for Step {
             Self::AdaptFstab { view, unions, .. } => {
                 write!(f, "adapt {}/etc/fstab: a union is on {}", view.display(), unions.join(" "))
             }
-            Self::KeepNetwork { .. } => f.write_str("keep the network below the root from all others"),
+            Self::KeepNetwork => f.write_str("keep the network below the root from all others"),
             Self::PrepareShutdown { tree } => write!(f, "prepare the shutdown from {}", tree.display()),
             Self::StartKeeper { .. } => f.write_str("start the keeper of the session"),
             Self::MakeReadOnly { at, superblock } => {

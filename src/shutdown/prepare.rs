@@ -22,8 +22,8 @@ const LONGEST: u64 = 4 << 20;
 pub const FOLDER: &str = "run/initramfs";
 /// What the root is on, below `/`: the session as open-iscsi writes it, and the disk or partition.
 pub const SESSION: &str = "run/sidus/root-session";
-/// Where systemd finds units that are made at boot.
-const UNITS: &str = "run/systemd/system";
+/// Where systemd finds units that come from outside of the tree: see [`crate::network::files`].
+const UNITS: &str = "run/systemd/system.attached";
 /// The watch. It needs nothing of the root: no journal, no slice of its own, which shutdown.target would stop.
 const WATCH_UNIT: &str = "\
 [Unit]
