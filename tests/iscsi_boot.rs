@@ -342,6 +342,35 @@ fn debian_13_with_a_second_portal() -> Result<()> {
     Ok(())
 }
 
+/// The node gets its address of version 6 as most do: a router tells the prefix. Its first card is not the one.
+#[test]
+fn a_portal_of_version_6_by_the_second_card_and_one_lun_of_two() -> Result<()> {
+    let lab = Lab::open()?;
+    let target = Target::new(&lab, 120).by_tgt()?;
+    target.second_lun_by_tgt()?;
+    lab.server().run(
+        "set -e; card=$(ls -d /sys/class/net/e* | head -n 1); card=${card##*/}; ip addr replace fd13:20::14/64 dev $card nodad
+         setsid dnsmasq --conf-file=/dev/null --port=0 --interface=$card --enable-ra --dhcp-range=fd13:20::,ra-only,64 \
+             --ra-param=$card,4 --pid-file=/run/ra.pid",
+    )?;
+    let line = format!("aufs=iscsi ISCSI_TARGET_IP=[fd13:20::14] sidus.iscsi.target={} panic=30", iqn(120));
+    let boot = |more: &str| lab.node(120).idle_card().cmdline(&format!("{line}{more}")).boot();
+    let mut node = boot("")?;
+    node.expect("several disks, and no sidus.iscsi.lun=: the target offers LUN 1 (disk), LUN 2 (disk)", INITRAMFS)?;
+    node.power_cut()?;
+    let mut node = boot(" sidus.iscsi.lun=2")?;
+    node.wait_running()?;
+    let status = node.run("rootaufs status")?;
+    let session = format!("target      {} at [fd13:20::14]:3260, as {}", iqn(120), initiator(120));
+    assert!(status.contains(&session) && status.contains("LUN 2"), "{status}");
+    assert_eq!(
+        node.run("cat /sys/class/iscsi_session/session1/targetname; findmnt -no LABEL /rw")?,
+        format!("{}\nSECOND\n", iqn(120))
+    );
+    node.power_off()?;
+    lab.server().run("kill $(cat /run/ra.pid)").map(drop)
+}
+
 #[test]
 fn a_redirection_is_followed() -> Result<()> {
     let lab = Lab::open()?;

@@ -54,6 +54,7 @@ pub struct NodeBuilder {
     nfs_options: String,
     memory_mb: u32,
     disks: Vec<PathBuf>,
+    idle_card: bool,
     initrd: Option<PathBuf>,
     scenario: String,
     reboots: bool,
@@ -73,6 +74,7 @@ impl NodeBuilder {
             nfs_options: String::new(),
             memory_mb: 1024,
             disks: Vec::new(),
+            idle_card: false,
             initrd: None,
             scenario: thread.name().unwrap_or("lab").replace("::", "-"),
             reboots: false,
@@ -114,6 +116,12 @@ impl NodeBuilder {
     /// Adds a local disk: a raw image, which keeps what is written to it.
     pub fn disk(mut self, path: &Path) -> Self {
         self.disks.push(path.to_owned());
+        self
+    }
+
+    /// A network card before the one that the node boots by: it is connected to nothing.
+    pub fn idle_card(mut self) -> Self {
+        self.idle_card = true;
         self
     }
 
@@ -189,6 +197,10 @@ impl NodeBuilder {
         let mut arguments = qemu::common(&format!("sidus-lab-node{}", self.number), self.memory_mb, shell, qmp);
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         let rom = if self.pxe.is_some() { "" } else { ",romfile=" };
+        if self.idle_card {
+            add("-netdev", "hubport,id=idle,hubid=9".to_owned());
+            add("-device", format!("virtio-net-pci,netdev=idle,mac={},romfile=", mac(0)));
+        }
         let socket = qemu::escaped(&port.socket);
         add("-netdev", format!("stream,id=net,server=off,addr.type=unix,addr.path={socket}"));
         add("-device", format!("virtio-net-pci,id=card,netdev=net,mac={}{rom}", mac(self.number)));

@@ -119,6 +119,17 @@ impl Target {
         Ok(self)
     }
 
+    /// A second LUN of tgt's target, with an ext4 labelled SECOND.
+    pub fn second_lun_by_tgt(&self) -> Result<()> {
+        let image = format!("/srv/luns/{}-second.img", self.number);
+        self.server.run(&format!(
+            "set -e; rm -f {image}; truncate -s 200M {image}; mkfs.ext4 -q -F -L SECOND {image}
+             tgtadm --lld iscsi --op new --mode logicalunit --tid {} --lun 2 -b {image}",
+            self.number
+        ))?;
+        Ok(())
+    }
+
     /// Has tgt send whoever logs in elsewhere, for now: tgtadm(8).
     pub fn redirect_tgt(&self, address: &str, port: u16) -> Result<()> {
         let update = format!("tgtadm --lld iscsi --op update --mode target --tid {}", self.number);
