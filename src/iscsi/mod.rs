@@ -28,6 +28,7 @@ pub mod params;
 pub mod pdu;
 pub mod random;
 pub mod session;
+mod session_error;
 pub mod status;
 pub mod tcp;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! It protects the root that it must not need: once it runs it opens nothing but the kernel's own files and `/run`, by
 //! folders that it opened before the switch, and all of its memory is locked.
 
+mod error;
 mod guard;
 mod pace;
 pub mod report;
@@ -19,22 +20,20 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub use self::error::KeeperError;
+pub use self::start::{start, StartError};
+pub use self::task::Task;
 use rustix::mm::{mlockall, MlockAllFlags};
 use rustix::process::{configure_io_flusher_behavior, geteuid, pidfd_open, setsid, Pid, PidfdFlags};
 use rustix::rand::GetRandomFlags;
-use thiserror::Error;
 
-pub use self::start::{start, StartError};
-pub use self::task::Task;
-
+use self::error::AttemptError;
 use self::pace::{pause, Said};
 use self::report::{uptime_ms, KeeperReport, State};
 use self::sysfs::{Sysfs, SysfsError};
 use crate::folder::Folder;
-use crate::guard::GuardError;
 use crate::iscsi::deadline::{Deadline, Seconds};
-use crate::iscsi::disks::DisksError;
-use crate::iscsi::kernel::{Heard, Kernel, KernelError};
+use crate::iscsi::kernel::{Heard, Kernel};
 use crate::iscsi::name::Portal;
 use crate::iscsi::netlink::Event;
 use crate::iscsi::pdu::{Body, Pdu, Stage, DEFAULT_MAX_DATA};
@@ -49,47 +48,6 @@ const LOGIN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 /// After so long a session that is logged in is iscsid's work, though it was never seen to be out.
 const TRUST: Duration = Duration::from_secs(10);
-
-/// Why there is no keeper, or not any more.
-#[derive(Debug, Error)]
-pub enum KeeperError {
-    /// A file or folder.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    File {
-        /// As in `open`.
-        doing: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The session's own facts.
-    #[error(transparent)]
-    Sysfs(#[from] SysfsError),
-    /// The session's disks.
-    #[error(transparent)]
-    Disks(#[from] DisksError),
-    /// The kernel's iSCSI.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// The process cannot be made fit for its work.
-    #[error("cannot {doing}: {source}")]
-    Process {
-        /// As in `lock the memory`.
-        doing: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The LUN is another node's: the session was ended, so that nothing more is written.
-    #[error("{0}")]
-    Lost(GuardError),
-    /// The session was ended by somebody: there is nothing left to keep.
-    #[error("session {sid} was ended")]
-    Ended {
-        /// Its number.
-        sid: u32,
-    },
-}
 
 /// A session and all that it takes to log it in again.
 #[derive(Debug)]
@@ -407,17 +365,6 @@ pub fn stand_alone() -> Result<(), KeeperError> {
     mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).map_err(process("lock the memory"))?;
     // An allocation must not wait for pages to be written to that disk.
     configure_io_flusher_behavior(true).map_err(process("become an IO_FLUSHER"))
-}
-
-/// Why an attempt failed: never the end.
-#[derive(Debug, Error)]
-enum AttemptError {
-    #[error("login at {portal}: {source}")]
-    Session { portal: Portal, source: SessionError },
-    #[error(transparent)]
-    Sysfs(#[from] SysfsError),
-    #[error("cannot get random numbers: {0}")]
-    Random(io::Error),
 }
 
 /// Whether a PDU is the target's wish for a new login (RFC 7143 11.9.1: code 1).
