@@ -349,15 +349,19 @@ fn a_portal_of_version_6_by_the_second_card_and_one_lun_of_two() -> Result<()> {
     let target = Target::new(&lab, 120).by_tgt()?;
     target.second_lun_by_tgt()?;
     lab.server().run(
-        "set -e; card=$(ls -d /sys/class/net/e* | head -n 1); card=${card##*/}; ip addr replace fd13:20::14/64 dev $card nodad
+        "set -e; card=$(ls -d /sys/class/net/e* | head -n 1); card=${card##*/}
+         for address in fe80::14 fd13:20::14; do ip addr replace $address/64 dev $card nodad; done
          setsid dnsmasq --conf-file=/dev/null --port=0 --interface=$card --enable-ra --dhcp-range=fd13:20::,ra-only,64 \
              --ra-param=$card,4 --pid-file=/run/ra.pid",
     )?;
     let line = format!("aufs=iscsi ISCSI_TARGET_IP=[fd13:20::14] sidus.iscsi.target={} panic=30", iqn(120));
     let boot = |more: &str| lab.node(120).idle_card().cmdline(&format!("{line}{more}")).boot();
     let mut node = boot("")?;
-    node.expect("several disks, and no sidus.iscsi.lun=: the target offers LUN 1 (disk), LUN 2 (disk)", INITRAMFS)?;
-    node.power_cut()?;
+    node.expect(
+        "several disks, and no sidus.iscsi.lun=: the target offers LUN 0 (controller), LUN 1 (disk), LUN 2 (disk)",
+        INITRAMFS,
+    )?;
+    drop(node);
     let mut node = boot(" sidus.iscsi.lun=2")?;
     node.wait_running()?;
     let status = node.run("rootaufs status")?;
