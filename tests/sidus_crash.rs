@@ -2,8 +2,9 @@
 //! Needs unshare(1), overlayfs in a user namespace, and strace: `cargo test --features server --test sidus_crash`.
 
 mod machine;
+mod published;
 
-use machine::{survives_everything, Machine};
+use machine::{survives_each, survives_everything, Machine};
 
 fn bare(machine: &Machine) {
     machine.install_services();
@@ -25,4 +26,10 @@ fn init_after_a_change() {
         machine.put("var/log/calls", "");
     };
     survives_everything("init-again", prepare, &["init"]);
+}
+
+#[test]
+fn publish() {
+    // Each time it waits for the disk, some three hundred and fifty calls long.
+    survives_each(9, "publish", published::server, &["publish", "hpc"]);
 }

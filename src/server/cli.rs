@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::generation::{inside, publish, rollback};
 use super::init;
 
 /// What the program is asked to do.
@@ -54,6 +55,16 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Make a generation of a tree, that nodes boot from then on
+    ///
+    /// The tree is copied; what is as in the generation before is shared with it. Kernel and initrd go to the TFTP folder,
+    /// and the PXE entries name this generation alone. Nodes that run stay on theirs until they boot.
+    Publish(publish::Options),
+    /// Have nodes boot an older generation, or another one that there is
+    Rollback(rollback::Options),
+    /// Run a command in a generation: for this program itself, in namespaces of its own
+    #[command(hide = true)]
+    Inside(inside::Options),
     /// Finish or undo what a command left in the middle; each command that changes something begins with that
     Recover,
 }

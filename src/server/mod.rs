@@ -29,6 +29,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod generation;
 pub mod init;
 pub mod output;
 pub mod paths;
@@ -57,6 +58,9 @@ pub enum Error {
     /// Something is not as it is to be.
     #[error(transparent)]
     Check(#[from] check::CheckError),
+    /// There is no such tree or generation, or none can be made.
+    #[error(transparent)]
+    Generation(#[from] generation::GenerationError),
     /// Nothing can be printed.
     #[error("cannot print: {0}")]
     Print(io::Error),
@@ -90,6 +94,9 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
             output::print(&config.describe());
             Ok(())
         }
+        Verb::Publish(options) => generation::publish::run(common, &options),
+        Verb::Rollback(options) => generation::rollback::run(common, &options),
+        Verb::Inside(options) => Ok(generation::inside::run(&options)?),
         Verb::Recover => {
             let folders = Config::find(&common.root)?.map_or_else(Folders::default, |config| config.settings.folders);
             open(common, &folders)?.not_told().map_or(Ok(()), |error| Err(error.into()))

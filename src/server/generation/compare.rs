@@ -1,0 +1,213 @@
+//! What two trees do not share: by a walk through both that reads no file that cannot differ.
+
+use std::collections::HashSet;
+use std::fs::{self, DirEntry, Metadata};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{lgetxattr, llistxattr};
+use rustix::io::Errno;
+use serde::Serialize;
+
+/// How a path differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// Only the second tree has it.
+    Added,
+    /// Only the first has it.
+    Removed,
+    /// Both have it, but not the same.
+    Changed,
+}
+
+/// A path that is not the same in both.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Change {
+    /// Relative to the trees. Of a folder that only one of them has, all that is in it is named as well.
+    pub path: PathBuf,
+    /// How it differs.
+    pub how: How,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// By path.
+    pub changes: Vec<Change>,
+    /// What the second tree takes on the disk, in bytes; what has several names once.
+    pub size: u64,
+    /// What of that is in files that are not those of the first.
+    pub own: u64,
+}
+
+/// Compares two trees, which are this process's paths; without `old`, all of `new` is added. Files are the same if type,
+/// mode, owner, extended attributes and content are; the content is if size and time of the last change are, as for
+/// rsync(1), or when it is read. Times of folders do not matter, and which names are of one file.
+///
+/// # Errors
+/// Those of the file system, with the path.
+pub fn compare(old: Option<&Path>, new: &Path) -> io::Result<Difference> {
+    let mut walk = Walk { difference: Difference::default(), seen: HashSet::new() };
+    walk.folder(old, Some(new), Path::new(""))?;
+    walk.difference.changes.sort();
+    Ok(walk.difference)
+}
+
+struct Walk {
+    difference: Difference,
+    /// The files that were counted and have other names.
+    seen: HashSet<(u64, u64)>,
+}
+
+impl Walk {
+    fn folder(&mut self, old: Option<&Path>, new: Option<&Path>, relative: &Path) -> io::Result<()> {
+        let mut before = old.map_or_else(|| Ok(Vec::new()), entries)?.into_iter().peekable();
+        let mut after = new.map_or_else(|| Ok(Vec::new()), entries)?.into_iter().peekable();
+        loop {
+            let order = match (before.peek(), after.peek()) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(old), Some(new)) => old.file_name().cmp(&new.file_name()),
+            };
+            let old = if order.is_le() { before.next() } else { None };
+            let new = if order.is_ge() { after.next() } else { None };
+            let Some(name) = old.as_ref().or(new.as_ref()).map(DirEntry::file_name) else { return Ok(()) };
+            self.entry(old.as_ref(), new.as_ref(), &relative.join(name))?;
+        }
+    }
+
+    fn entry(&mut self, old: Option<&DirEntry>, new: Option<&DirEntry>, path: &Path) -> io::Result<()> {
+        let (old, new) = (old.map(looked_at).transpose()?, new.map(looked_at).transpose()?);
+        if let Some((_, found)) = &new {
+            self.count(old.as_ref().map(|(_, found)| found), found);
+        }
+        let how = match (&old, &new) {
+            (Some(old), Some(new)) if is_same(old, new)? => None,
+            (Some(_), Some(_)) => Some(How::Changed),
+            (Some(_), None) => Some(How::Removed),
+            (None, _) => Some(How::Added),
+        };
+        self.difference.changes.extend(how.map(|how| Change { path: path.to_owned(), how }));
+        let folder = |side: Option<(PathBuf, Metadata)>| side.filter(|(_, found)| found.is_dir()).map(|(path, _)| path);
+        match (folder(old), folder(new)) {
+            (None, None) => Ok(()),
+            (old, new) => self.folder(old.as_deref(), new.as_deref(), path),
+        }
+    }
+
+    fn count(&mut self, old: Option<&Metadata>, new: &Metadata) {
+        if new.nlink() > 1 && !new.is_dir() && !self.seen.insert((new.dev(), new.ino())) {
+            return;
+        }
+        // stat(2): a block has 512 bytes, whatever the file system's have.
+        let size = new.blocks().saturating_mul(512);
+        self.difference.size = self.difference.size.saturating_add(size);
+        if old.is_none_or(|old| !is_one(old, new)) {
+            self.difference.own = self.difference.own.saturating_add(size);
+        }
+    }
+}
+
+fn named(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn looked_at(entry: &DirEntry) -> io::Result<(PathBuf, Metadata)> {
+    let path = entry.path();
+    let found = entry.metadata().map_err(named(&path))?;
+    Ok((path, found))
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(named(folder))?;
+    entries.sort_by_cached_key(DirEntry::file_name);
+    Ok(entries)
+}
+
+/// Whether both are names of one file.
+fn is_one(old: &Metadata, new: &Metadata) -> bool {
+    (old.dev(), old.ino()) == (new.dev(), new.ino())
+}
+
+fn is_same((old, before): &(PathBuf, Metadata), (new, after): &(PathBuf, Metadata)) -> io::Result<bool> {
+    if is_one(before, after) {
+        return Ok(true);
+    }
+    if (before.mode(), before.uid(), before.gid()) != (after.mode(), after.uid(), after.gid()) {
+        return Ok(false);
+    }
+    let kind = after.file_type();
+    let same = if kind.is_dir() {
+        true
+    } else if kind.is_symlink() {
+        return Ok(fs::read_link(old).map_err(named(old))? == fs::read_link(new).map_err(named(new))?);
+    } else if kind.is_file() {
+        before.len() == after.len()
+            && ((before.mtime(), before.mtime_nsec()) == (after.mtime(), after.mtime_nsec())
+                || has_same_content(old, new)?)
+    } else if kind.is_block_device() || kind.is_char_device() {
+        before.rdev() == after.rdev()
+    } else {
+        true
+    };
+    Ok(same && attributes(old)? == attributes(new)?)
+}
+
+fn has_same_content(old: &Path, new: &Path) -> io::Result<bool> {
+    let open = |path: &Path| fs::File::open(path).map(BufReader::new).map_err(named(path));
+    let (mut old, mut new) = (open(old)?, open(new)?);
+    loop {
+        let (a, b) = (old.fill_buf()?, new.fill_buf()?);
+        let common = a.len().min(b.len());
+        if a.get(..common) != b.get(..common) {
+            return Ok(false);
+        }
+        if common == 0 {
+            return Ok(a.is_empty() && b.is_empty());
+        }
+        old.consume(common);
+        new.consume(common);
+    }
+}
+
+/// The extended attributes, ACLs among them.
+fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    // xattr(7): neither all names nor a value are longer.
+    let mut names = vec![0; 64 << 10];
+    let length = match llistxattr(path, names.as_mut_slice()) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        Ok(length) => length,
+        Err(errno) => return Err(named(path)(errno.into())),
+    };
+    let mut value = vec![0; 64 << 10];
+    let mut attributes = Vec::new();
+    for name in names.get(..length).unwrap_or_default().split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let length = match lgetxattr(path, std::ffi::OsStr::from_bytes(name), value.as_mut_slice()) {
+            Ok(length) => length,
+            Err(Errno::NODATA) => continue,
+            Err(errno) => return Err(named(path)(errno.into())),
+        };
+        attributes.push((name.to_owned(), value.get(..length).unwrap_or_default().to_owned()));
+    }
+    attributes.sort();
+    Ok(attributes)
+}
+
+/// The changes for people: one a line.
+#[must_use]
+pub fn describe(changes: &[Change]) -> String {
+    let sign = |how| match how {
+        How::Added => '+',
+        How::Removed => '-',
+        How::Changed => '~',
+    };
+    changes.iter().map(|change| format!("{} /{}\n", sign(change.how), change.path.display())).collect()
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

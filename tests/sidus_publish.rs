@@ -1,0 +1,161 @@
+//! `sidus publish` and what follows from it, with a small tree on a server in a folder.
+//! Needs unshare(1), rsync(1) and overlayfs in a user namespace: `cargo test --features server --test sidus_publish`.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
+
+mod machine;
+mod published;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+
+use machine::Machine;
+use published::{current, server, BOOT, GENERATIONS, TREE};
+
+fn ready(name: &str) -> Machine {
+    let machine = Machine::new(name);
+    server(&machine);
+    machine
+}
+
+fn inode(machine: &Machine, path: &str) -> u64 {
+    machine.root().join(path).symlink_metadata().unwrap().ino()
+}
+
+#[test]
+fn a_generation_has_its_kernel_initrd_and_entries() {
+    let machine = ready("publish");
+    machine.succeeds(&["config"]);
+    let before = machine.state();
+    let dry = machine.succeeds(&["publish", "hpc", "--dry-run"]);
+    for line in
+        ["mkinitramfs -o /run/results/initrd.img 6.1.0-10-amd64\n", "link /srv/sidus/generations/hpc/current to "]
+    {
+        assert!(dry.contains(line), "{dry}");
+    }
+    assert!(machine.state() == before, "a dry run does nothing");
+    let said = machine.succeeds(&["publish", "hpc"]);
+    let first = current(&machine);
+    assert!(said.contains(&format!("hpc {first}: ")), "{said}");
+    assert_eq!(machine.read(&format!("{BOOT}/{first}/vmlinuz")), "the kernel");
+    let initrd = |name: &str| machine.read(&format!("{BOOT}/{name}/initrd.img"));
+    assert_eq!(initrd(&first), "initrd of 6.1.0-10-amd64: welcome, rootaufs-initramfs 1\n");
+    assert_eq!(machine.read(&format!("{GENERATIONS}/{first}/usr/sbin/rootaufs")), "rootaufs 1\n");
+    assert!(!machine.has(&format!("{TREE}/usr/sbin/rootaufs")), "the tree itself is as it was");
+    for file in ["default", "01-52-54-00-0d-14-15"] {
+        let entry = machine.read(&format!("srv/tftp/pxelinux.cfg/{file}"));
+        for part in [
+            format!("KERNEL sidus/hpc/{first}/vmlinuz\n"),
+            format!("initrd=sidus/hpc/{first}/initrd.img "),
+            format!("nfsroot=10.13.20.13:/srv/sidus/generations/hpc/{first},"),
+        ] {
+            assert!(entry.contains(&part), "{entry}");
+        }
+    }
+    for left in [".new", ".initrd"] {
+        assert!(!machine.has(&format!("{GENERATIONS}/{left}")), "{left}");
+    }
+    let published = machine.state();
+    let said = machine.succeeds(&["publish", "hpc"]);
+    assert!(said.contains(&format!("hpc is as generation {first}: nothing to publish\n")), "{said}");
+    assert!(machine.state() == published, "the second time, nothing is done");
+
+    // What changes in the tree, in place too, changes nothing in a generation.
+    let notes = machine.root().join(TREE).join("home/x/notes");
+    fs::OpenOptions::new().append(true).open(&notes).unwrap().write_all(b", and more").unwrap();
+    assert_eq!(machine.read(&format!("{GENERATIONS}/{first}/home/x/notes")), "mine");
+    machine.succeeds(&["publish", "hpc"]);
+    let second = current(&machine);
+    assert_ne!(first, second);
+    assert_eq!(machine.read(&format!("{GENERATIONS}/{second}/home/x/notes")), "mine, and more");
+    let is_shared = |file: &str| {
+        inode(&machine, &format!("{GENERATIONS}/{first}/{file}"))
+            == inode(&machine, &format!("{GENERATIONS}/{second}/{file}"))
+    };
+    assert!(is_shared("etc/motd") && is_shared("usr/bin/sh") && !is_shared("home/x/notes"));
+    let boot = |name: &str, file: &str| inode(&machine, &format!("{BOOT}/{name}/{file}"));
+    assert_eq!(boot(&first, "initrd.img"), boot(&second, "initrd.img"), "nothing that is in it changed");
+
+    machine.put(&format!("{TREE}/etc/motd"), "good bye\n");
+    machine.succeeds(&["publish", "hpc"]);
+    let third = current(&machine);
+    assert_eq!(initrd(&third), "initrd of 6.1.0-10-amd64: good bye, rootaufs-initramfs 1\n");
+    assert_eq!(boot(&first, "vmlinuz"), boot(&third, "vmlinuz"));
+    machine.put("usr/lib/sidus/rootaufs-initramfs", "rootaufs-initramfs 2\n");
+    machine.succeeds(&["publish", "hpc"]);
+    assert!(initrd(&current(&machine)).contains("rootaufs-initramfs 2"));
+    assert!(initrd(&third).contains("rootaufs-initramfs 1"));
+    assert_eq!(
+        machine.read(&format!("{GENERATIONS}/{third}/usr/lib/sidus/rootaufs-initramfs")),
+        "rootaufs-initramfs 1\n"
+    );
+
+    let said = machine.succeeds(&["rollback", "hpc"]);
+    assert!(said.contains(&format!("hpc {third}: what boots from now on boots it\n")), "{said}");
+    assert_eq!(current(&machine), third);
+    assert!(machine.read("srv/tftp/pxelinux.cfg/default").contains(&format!("sidus/hpc/{third}/vmlinuz")));
+    let said = machine.succeeds(&["rollback", "hpc", &third]);
+    assert!(said.contains("nodes boot it already"), "{said}");
+    assert!(machine
+        .fails(&["rollback", "hpc", "20200101-1"])
+        .contains("tree hpc has no generation 20200101-1; it has "));
+}
+
+#[test]
+fn what_cannot_be_published_is_named_and_leaves_nothing() {
+    let table: [(&str, fn(&Machine), &str); 6] = [
+        (
+            "kernel",
+            |machine| fs::remove_dir_all(machine.root().join(TREE).join("boot")).unwrap(),
+            "sidus: /srv/sidus/generations/hpc/.new/boot: there is no kernel with its modules",
+        ),
+        (
+            "payload",
+            |machine| fs::remove_file(machine.root().join("usr/share/sidus/rootaufs.8")).unwrap(),
+            "sidus: /usr/share/sidus/rootaufs.8: no such file; nodes need it: install the programs and hooks of sidus",
+        ),
+        (
+            "tools",
+            |machine| fs::remove_file(machine.root().join(TREE).join("usr/sbin/mkinitramfs")).unwrap(),
+            "sidus: /srv/sidus/generations/hpc/.new/usr/sbin/mkinitramfs: no such file: install initramfs-tools in the tree\n",
+        ),
+        (
+            "mkinitramfs",
+            |machine| {
+                let path = format!("{TREE}/usr/sbin/mkinitramfs");
+                let text = machine.read(&path).replace("/boot/x", "/run/x");
+                machine.put(&path, &text);
+            },
+            "6.1.0-10-amd64: exit status 1\n  /run/x can be written\n",
+        ),
+        (
+            "link",
+            |machine| {
+                let units = machine.root().join(TREE).join("usr/lib/systemd");
+                std::os::unix::fs::symlink("/etc", units).unwrap();
+            },
+            "sidus: /srv/sidus/generations/hpc/.new/usr/lib/systemd is a link, but has to be a folder: what is written there",
+        ),
+        (
+            "person",
+            |machine| machine.put("srv/tftp/pxelinux.cfg/default", "DEFAULT mine\n"),
+            "sidus: /srv/tftp/pxelinux.cfg/default: sidus has to write it, but it is not of sidus",
+        ),
+    ];
+    for (name, spoil, expected) in table {
+        let machine = ready(&format!("publish-{name}"));
+        spoil(&machine);
+        let said = machine.fails(&["publish", "hpc"]);
+        assert!(said.contains(expected), "{name}: {said}");
+        let left: Vec<_> = fs::read_dir(machine.root().join(GENERATIONS))
+            .map(|found| found.map(|entry| entry.unwrap().file_name()).collect())
+            .unwrap_or_default();
+        assert!(left.is_empty(), "{name}: {left:?}");
+        assert!(
+            !machine.has("srv/tftp/pxelinux.cfg/01-52-54-00-0d-14-15") && !machine.has("var/lib/sidus/journal.json")
+        );
+    }
+    let machine = ready("publish-none");
+    let said = machine.fails(&["publish", "desk"]);
+    assert_eq!(said, "sidus: there is no tree desk in /srv/sidus/trees; there is hpc\n");
+}
