@@ -64,7 +64,7 @@ pub enum Verb {
     Rollback(rollback::Options),
     /// Run a command in a generation: for this program itself, in namespaces of its own
     #[command(hide = true)]
-    Inside(inside::Options),
+    InGeneration(inside::Options),
     /// Finish or undo what a command left in the middle; each command that changes something begins with that
     Recover,
 }

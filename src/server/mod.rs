@@ -96,7 +96,7 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Verb::Publish(options) => generation::publish::run(common, &options),
         Verb::Rollback(options) => generation::rollback::run(common, &options),
-        Verb::Inside(options) => Ok(generation::inside::run(&options)?),
+        Verb::InGeneration(options) => Ok(generation::inside::run(&options)?),
         Verb::Recover => {
             let folders = Config::find(&common.root)?.map_or_else(Folders::default, |config| config.settings.folders);
             open(common, &folders)?.not_told().map_or(Ok(()), |error| Err(error.into()))

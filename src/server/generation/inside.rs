@@ -44,7 +44,7 @@ pub fn command(folder: &Path, scratch: &Path, command: &[&str]) -> Result<Run, G
     let run = Run::new("unshare")
         .args(&["--mount", "--pid", "--fork", "--kill-child=KILL", "--"])
         .arg(own.display().to_string())
-        .arg("inside")
+        .arg("in-generation")
         .path_after("--folder=", folder)
         .path_after("--scratch=", scratch)
         .arg("--")
