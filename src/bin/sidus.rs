@@ -12,7 +12,9 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sidus: {error}");
+            if !error.is_told() {
+                eprintln!("sidus: {error}");
+            }
             ExitCode::from(error.status())
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::generation::{inside, publish, rollback};
-use super::init;
+use super::{init, tree};
 
 /// What the program is asked to do.
 #[derive(Debug, Parser)]
@@ -65,6 +65,15 @@ pub enum Verb {
     /// Run a command in a generation: for this program itself, in namespaces of its own
     #[command(hide = true)]
     InGeneration(inside::Options),
+    /// Working trees: make them, run commands in them, install packages, bring the site's files into them
+    Tree {
+        /// Which command
+        #[command(subcommand)]
+        verb: tree::Verb,
+    },
+    /// What runs first in the namespaces of a command in a tree
+    #[command(hide = true)]
+    Inside(tree::inside::Options),
     /// Finish or undo what a command left in the middle; each command that changes something begins with that
     Recover,
 }

@@ -50,8 +50,15 @@ fn each_command_and_option_is_documented() {
     };
     let mut names = options(&command);
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-        assert!(PROGRAM.contains(&format!("\n.B sidus {}\n", verb.get_name())), "{}", verb.get_name());
+        let has_inner = verb.has_subcommands();
+        assert!(has_inner || PROGRAM.contains(&format!("\n.B sidus {}\n", verb.get_name())), "{}", verb.get_name());
         names.extend(options(verb));
+        for inner in verb.get_subcommands() {
+            let whole = format!("{} {}", verb.get_name(), inner.get_name());
+            assert!(PROGRAM.contains(&format!("\n.B sidus {whole}\n")), "{whole}");
+            assert!(PROGRAM.contains(&format!("\n.B {whole}\n")), "{whole}");
+            names.extend(options(inner));
+        }
     }
     for name in names {
         assert!(PROGRAM.replace("\\-", "-").contains(&format!("--{name}")), "--{name}");

@@ -34,6 +34,7 @@ pub mod init;
 pub mod output;
 pub mod paths;
 pub mod services;
+pub mod tree;
 
 use std::io;
 
@@ -61,19 +62,29 @@ pub enum Error {
     /// There is no such tree or generation, or none can be made.
     #[error(transparent)]
     Generation(#[from] generation::GenerationError),
+    /// Something with a tree.
+    #[error(transparent)]
+    Tree(#[from] tree::TreeError),
     /// Nothing can be printed.
     #[error("cannot print: {0}")]
     Print(io::Error),
 }
 
 impl Error {
-    /// The program's exit status: 130 for Ctrl-C, as shells have it.
+    /// The program's exit status: 130 for Ctrl-C, as shells have it, and that of a command in a tree.
     #[must_use]
     pub const fn status(&self) -> u8 {
         match self {
             Self::Engine(error) if error.is_interruption() => 130,
+            Self::Tree(error) => error.status(),
             _ => 1,
         }
+    }
+
+    /// Whether it was told already, by the command whose exit status this one has.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        matches!(self, Self::Tree(tree::TreeError::Ended { .. }))
     }
 }
 
@@ -97,6 +108,8 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         Verb::Publish(options) => generation::publish::run(common, &options),
         Verb::Rollback(options) => generation::rollback::run(common, &options),
         Verb::InGeneration(options) => Ok(generation::inside::run(&options)?),
+        Verb::Tree { verb } => tree::run(common, &verb),
+        Verb::Inside(options) => Ok(tree::inside::run(&options)?),
         Verb::Recover => {
             let folders = Config::find(&common.root)?.map_or_else(Folders::default, |config| config.settings.folders);
             open(common, &folders)?.not_told().map_or(Ok(()), |error| Err(error.into()))

@@ -74,12 +74,14 @@ pub fn expand(include: &[Include], exclude: &[Include], arch: Arch) -> Vec<Strin
 }
 
 /// The first of these that means a list which there is not.
-pub(super) fn unknown(include: &[Include]) -> Option<&Include> {
+#[must_use]
+pub fn unknown(include: &[Include]) -> Option<&Include> {
     include.iter().find(|one| one.as_str().starts_with('@') && !LISTS.contains(&one.as_str()))
 }
 
 /// The lists, for an error.
-pub(super) fn lists() -> String {
+#[must_use]
+pub fn lists() -> String {
     LISTS.join(", ")
 }
 

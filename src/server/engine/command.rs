@@ -100,7 +100,7 @@ pub fn run(around: Around<'_>, run: &Run) -> Result<Vec<u8>, CommandError> {
     }
     let [out, err] = running.lines;
     let last = if err.is_empty() { out } else { err };
-    Err(CommandError::Status { command: name, status: described(status), last: last.text() })
+    Err(CommandError::Status { command: name, status: described(status), code: status.code(), last: last.text() })
 }
 
 fn resolved(root: &Path, argument: &Argument) -> OsString {

@@ -111,6 +111,8 @@ pub enum CommandError {
         command: String,
         /// Its exit status, or the signal that ended it.
         status: String,
+        /// Its exit status, unless a signal ended it.
+        code: Option<i32>,
         /// The last lines that it wrote.
         last: String,
     },

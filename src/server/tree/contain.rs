@@ -1,0 +1,94 @@
+//! Commands that leave nothing running and nothing mounted, however they end.
+//!
+//! `setpriv --pdeathsig KILL unshare --pid … --kill-child=KILL sidus inside …`: when this program dies, so does unshare(1),
+//! with it the first process of the process namespace, and with that all in it; then the mounts go, with their namespace.
+//! Nothing is left that a journal would have to know of.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::server::engine::{Action, Content, Over, Run, Write};
+use crate::server::paths::{look, within};
+
+/// For a command that may ask nothing (debconf(7)): package scripts take the defaults.
+pub const QUIET: (&str, &str) = ("DEBIAN_FRONTEND", "noninteractive");
+
+/// This program, as another process starts it.
+///
+/// # Errors
+/// That of the file system.
+pub fn sidus() -> io::Result<String> {
+    let path = std::env::current_exe()?;
+    path.into_os_string().into_string().map_err(|path| io::Error::other(format!("{path:?} is not UTF-8")))
+}
+
+/// A command in `tree`; without a tree, on this machine's files.
+#[must_use]
+pub fn contained<T: AsRef<str>>(sidus: &str, tree: Option<&Path>, command: &[T]) -> Run {
+    let run = Run::new("setpriv")
+        .args(&["--pdeathsig", "KILL", "--", "unshare", "--mount", "--ipc", "--uts", "--pid", "--fork"])
+        .args(&["--kill-child=KILL", "--", sidus, "inside"])
+        .from_package("util-linux");
+    match tree {
+        Some(tree) => run.path_after("--tree=", tree),
+        None => run,
+    }
+    .arg("--")
+    .args(command)
+}
+
+/// Files that have to be there for others to be mounted on, and are not: they are made before a command, and removed
+/// after it. That one is left over where the power fails harms nothing: the first may not be executed, and so is not
+/// obeyed; both are empty. `sidus tree seal` removes them, too.
+///
+/// # Errors
+/// Those of the file system.
+pub fn placeholders(root: &Path, tree: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut missing = Vec::new();
+    for (folder, name) in [("usr/sbin", "policy-rc.d"), ("etc", "resolv.conf")] {
+        let path = tree.join(folder).join(name);
+        let is_empty = |found: fs::Metadata| found.is_file() && found.len() == 0;
+        if has_folder(root, tree, folder)? && look(root, &path)?.is_none_or(is_empty) {
+            missing.push(path);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether it is a folder of the tree's own: no link on the way there.
+fn has_folder(root: &Path, tree: &Path, folder: &str) -> io::Result<bool> {
+    let mut path = tree.to_owned();
+    for part in Path::new(folder) {
+        path.push(part);
+        if !look(root, &path)?.is_some_and(|found| found.is_dir()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Makes these.
+#[must_use]
+pub fn make(placeholders: &[PathBuf]) -> Vec<Action> {
+    let empty = |path: &PathBuf| Write { over: Over::Nothing, ..Write::new(path, Content::Text(String::new())) };
+    placeholders.iter().map(|path| Action::Write(empty(path))).collect()
+}
+
+/// Removes them.
+#[must_use]
+pub fn unmake(tree: &Path, placeholders: &[PathBuf]) -> Vec<Action> {
+    placeholders.iter().map(|path| Action::remove_inside(tree, path)).collect()
+}
+
+/// Whether there is a tree, as a folder.
+///
+/// # Errors
+/// Those of the file system.
+pub fn is_tree(root: &Path, tree: &Path) -> io::Result<bool> {
+    match fs::metadata(within(root, tree)) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

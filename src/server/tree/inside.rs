@@ -1,0 +1,318 @@
+//! What runs first in the namespaces of a command that is not to leave anything behind: see [`super::contain`], which
+//! starts it as their process 1.
+//!
+//! It mounts what a tree needs while someone works in it, enters it, runs the command, and ends when that has ended. With
+//! it end its namespaces: the kernel kills every process that the command has left, and undoes every mount. So nothing has
+//! to be restored, whatever ends it, and nothing of this is ever seen by the server's other processes.
+//!
+//! In the tree are then: `/proc` of its own processes; `/sys`, read-only; a `/dev` with the devices that do no harm, and
+//! the server's terminals; an empty `/run`, with `/run/shm`. Over three of its files others are mounted: `policy-rc.d`,
+//! which forbids services to start (invoke-rc.d(8), exit status 101), `start-stop-daemon`, which does nothing, and
+//! `resolv.conf`, the server's. A mount needs a file to be on: [`super::contain::placeholders`].
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{symlink, DirBuilderExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use clap::Args;
+use rustix::fs::CWD;
+use rustix::mount::{
+    mount, mount_bind, mount_remount, move_mount, open_tree, MountFlags, MoveMountFlags, OpenTreeFlags,
+};
+use rustix::process::{chroot, getpid, wait, Pid, WaitOptions};
+use rustix::system::sethostname;
+use thiserror::Error;
+
+use super::TreeError;
+
+/// Where the files are that are mounted over those of the tree.
+const OURS: &str = "/run/sidus";
+/// For everyone, and without harm.
+const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
+/// The names that proc(5) gives to open files.
+const LINKS: [(&str, &str); 6] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+    ("/run/shm", "shm"),
+];
+/// Until Debian 12 it is in `/sbin`, which is a link to the other one where `/usr` is merged.
+const STARTERS: [&str; 2] = ["/usr/sbin/start-stop-daemon", "/sbin/start-stop-daemon"];
+
+/// What is to be run.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The tree that is entered
+    #[arg(long, value_name = "DIR")]
+    tree: Option<PathBuf>,
+    /// The command
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Why the command was not run.
+#[derive(Debug, Error)]
+pub enum EnterError {
+    /// A person called it.
+    #[error("sidus inside: for `sidus tree` alone, in namespaces of its own")]
+    NotFirst,
+    /// Something of the tree is not as it has to be.
+    #[error("{0} of the tree is no folder: a Debian tree has one")]
+    NoFolder(&'static str),
+    /// The kernel refused.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What.
+        doing: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn refused<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> EnterError {
+    let doing = doing.into();
+    move |source| EnterError::Io { doing, source: source.into() }
+}
+
+/// Does it.
+///
+/// # Errors
+/// [`TreeError::Ended`] has the command's exit status, unless that is 0.
+pub fn run(options: &Options) -> Result<(), TreeError> {
+    // The mounts would be the server's.
+    if !getpid().is_init() {
+        return Err(EnterError::NotFirst.into());
+    }
+    match &options.tree {
+        Some(tree) => enter(tree)?,
+        None => mount_proc()?,
+    }
+    let Some((program, arguments)) = options.command.split_first() else { return Ok(()) };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if options.tree.is_some() {
+        command.env("APT_CONFIG", format!("{OURS}/apt.conf"));
+    }
+    let status = match command.spawn() {
+        Ok(child) => wait_for(Pid::from_child(&child)).map_err(refused("wait for the command"))?,
+        Err(error) => {
+            eprintln!("sidus: {program}: {error}");
+            // As shells and chroot(1) have it.
+            if error.kind() == io::ErrorKind::NotFound {
+                127
+            } else {
+                126
+            }
+        }
+    };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(TreeError::Ended { status })
+    }
+}
+
+/// Waits for one process, and meanwhile for all whose parents have left them to this one. Its exit status, as shells have
+/// it.
+fn wait_for(command: Pid) -> io::Result<u8> {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == command => {
+                let code = status.exit_status().or_else(|| Some(status.terminating_signal()?.saturating_add(128)));
+                return Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn mount_proc() -> Result<(), EnterError> {
+    file_system("proc", "/proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
+}
+
+/// Makes the tree this process' root, with all that a command in it needs.
+fn enter(tree: &Path) -> Result<(), EnterError> {
+    // What is the server's is taken before: paths are the tree's from then on, and its links lead nowhere else.
+    let server = |path: String| -> Result<OwnedFd, EnterError> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        open_tree(CWD, &path, flags).map_err(refused(format!("take {path} into the tree")))
+    };
+    let sys = server("/sys".to_owned())?;
+    let terminals = server("/dev/pts".to_owned())?;
+    let devices: Vec<_> =
+        DEVICES.iter().map(|name| Ok((*name, server(format!("/dev/{name}"))?))).collect::<Result<_, EnterError>>()?;
+    let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
+
+    // `/` has to be a mount: some programs look for it in the list.
+    mount_bind(tree, tree).and_then(|()| chroot(tree)).map_err(refused(format!("enter {}", tree.display())))?;
+    std::env::set_current_dir("/").map_err(refused("enter the tree"))?;
+    for folder in ["/proc", "/sys", "/dev", "/run"] {
+        if !fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir()) {
+            return Err(EnterError::NoFolder(folder));
+        }
+    }
+    mount_proc()?;
+    attach(&sys, "/sys")?;
+    read_only("/sys", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC)?;
+    make_dev(&devices, &terminals)?;
+    make_run(&resolv)?;
+    cover(Path::new("/usr/sbin/policy-rc.d"), "policy-rc.d")?;
+    for starter in STARTERS.into_iter().map(Path::new) {
+        // Once, where one path leads to the other.
+        let is_ours = fs::read_to_string(starter).is_ok_and(|text| text == STARTER);
+        if starter.is_file() && !is_ours {
+            cover(starter, "start-stop-daemon")?;
+        }
+    }
+    name_server(&resolv)?;
+    // Packages write the host's name into their configurations: that of the server is wrong for each node.
+    sethostname(b"localhost").map_err(refused("set the host's name"))
+}
+
+fn make_dev(devices: &[(&str, OwnedFd)], terminals: &OwnedFd) -> Result<(), EnterError> {
+    file_system("tmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"mode=0755,size=1m"))?;
+    for (name, device) in devices {
+        let path = format!("/dev/{name}");
+        write(&path, b"", 0o666)?;
+        attach(device, &path)?;
+    }
+    folder("/dev/pts", 0o755)?;
+    attach(terminals, "/dev/pts")?;
+    for (target, name) in LINKS {
+        symlink(target, format!("/dev/{name}")).map_err(refused(format!("link /dev/{name}")))?;
+    }
+    Ok(())
+}
+
+const POLICY: &str = "#!/bin/sh\n# No service starts in a tree.\nexit 101\n";
+const STARTER: &str = "#!/bin/sh\necho \"start-stop-daemon: nothing is started or stopped in a tree\" >&2\nexit 0\n";
+/// dpkg(1) replaces its own start-stop-daemon by another one, which cannot be done to what is mounted on.
+const MAKE_WAY: &str = "#!/bin/sh\n# apt tells which packages it installs.\nif grep '/dpkg_' >/dev/null; then\n\
+    \tumount /usr/sbin/start-stop-daemon /sbin/start-stop-daemon 2>/dev/null\nfi\nexit 0\n";
+const APT: &str = "DPkg::Pre-Install-Pkgs { \"/run/sidus/make-way\"; };\n";
+
+fn make_run(resolv: &[u8]) -> Result<(), EnterError> {
+    file_system("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))?;
+    folder("/run/shm", 0o1777)?;
+    folder("/run/lock", 0o1777)?;
+    folder(OURS, 0o755)?;
+    for (name, text, mode) in [
+        ("policy-rc.d", POLICY.as_bytes(), 0o755),
+        ("start-stop-daemon", STARTER.as_bytes(), 0o755),
+        ("make-way", MAKE_WAY.as_bytes(), 0o755),
+        ("apt.conf", APT.as_bytes(), 0o644),
+        ("resolv.conf", resolv, 0o644),
+    ] {
+        write(format!("{OURS}/{name}"), text, mode)?;
+    }
+    Ok(())
+}
+
+/// Names are resolved as on the server; what the tree itself has stays as it is, below.
+fn name_server(resolv: &[u8]) -> Result<(), EnterError> {
+    const FILE: &str = "/etc/resolv.conf";
+    let Ok(found) = fs::symlink_metadata(FILE) else { return Ok(()) };
+    if !found.is_symlink() {
+        return cover(Path::new(FILE), "resolv.conf");
+    }
+    let target = fs::read_link(FILE).map_err(refused(format!("read link {FILE}")))?;
+    let target = resolved(&Path::new("/etc").join(target));
+    if target.starts_with("/run") {
+        // The folder is this namespace's own.
+        let above = target.parent().unwrap_or(Path::new("/run"));
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(above).map_err(refused("make a folder in /run"))?;
+        return write(target, resolv, 0o644);
+    }
+    if target.is_file() {
+        return cover(&target, "resolv.conf");
+    }
+    eprintln!("sidus: {FILE} of the tree leads to {}, which is no file: no name will be resolved", target.display());
+    Ok(())
+}
+
+/// Without `..`, by the words alone.
+fn resolved(path: &Path) -> PathBuf {
+    let mut whole = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => _ = whole.pop(),
+            Component::CurDir => {}
+            other => whole.push(other),
+        }
+    }
+    whole
+}
+
+/// Mounts one of our files over one of the tree's, if there is one.
+fn cover(path: &Path, ours: &str) -> Result<(), EnterError> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    mount_bind(format!("{OURS}/{ours}"), path).map_err(refused(format!("cover {}", path.display())))?;
+    read_only(path, MountFlags::NOSUID | MountFlags::NODEV)
+}
+
+fn file_system(kind: &str, at: &str, flags: MountFlags, data: Option<&std::ffi::CStr>) -> Result<(), EnterError> {
+    mount(kind, at, kind, flags, data).map_err(refused(format!("mount {kind} on {at}")))
+}
+
+/// The other flags have to be said again: they may be locked (mount_namespaces(7)).
+fn read_only(at: impl AsRef<Path>, flags: MountFlags) -> Result<(), EnterError> {
+    let at = at.as_ref();
+    mount_remount(at, MountFlags::BIND | MountFlags::RDONLY | flags, "")
+        .map_err(refused(format!("make {} read-only", at.display())))
+}
+
+fn attach(detached: &OwnedFd, at: &str) -> Result<(), EnterError> {
+    move_mount(detached, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(refused(format!("mount the server's {at} in the tree")))
+}
+
+fn folder(path: &str, mode: u32) -> Result<(), EnterError> {
+    let make = || {
+        fs::create_dir(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    };
+    make().map_err(refused(format!("make folder {path}")))
+}
+
+fn write(path: impl AsRef<Path>, content: &[u8], mode: u32) -> Result<(), EnterError> {
+    let path = path.as_ref();
+    let put = || {
+        fs::write(path, content)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    };
+    put().map_err(refused(format!("write {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_where_their_words_say() {
+        for (link, target) in [
+            ("../run/systemd/resolve/stub-resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
+            ("/run/resolvconf/resolv.conf", "/run/resolvconf/resolv.conf"),
+            ("../../../run/./x", "/run/x"),
+            ("resolv.conf.site", "/etc/resolv.conf.site"),
+        ] {
+            assert_eq!(resolved(&Path::new("/etc").join(link)), Path::new(target), "{link}");
+        }
+    }
+
+    #[test]
+    fn a_person_who_calls_it_mounts_nothing() {
+        let options = Options { tree: Some("/".into()), command: vec!["true".to_owned()] };
+        assert_eq!(
+            run(&options).unwrap_err().to_string(),
+            "sidus inside: for `sidus tree` alone, in namespaces of its own"
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! `sidus tree …` on a server in a folder, with trees that are made by hand of this machine's own files.
+//! Needs unshare(1) and overlayfs in a user namespace: `cargo test --features server --test sidus_tree`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test may fail by a panic.
+
+mod machine;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{symlink, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use machine::{said, Machine};
+
+const TREE: &str = "srv/sidus/trees/hpc";
+
+fn server(name: &str) -> Machine {
+    let machine = Machine::new(name);
+    machine.put(
+        "etc/sidus/sidus.toml",
+        "[server]\naddress = \"10.13.20.13\"\nsubnet = \"10.13.20.0/24\"\n[services]\ndhcp = \"none\"\ntftp = \"none\"\n\
+         nfs = \"none\"\ntarget = \"none\"\n[dhcp]\nnameservers = [\"10.13.20.2\", \"10.13.20.3\"]\n",
+    );
+    machine.put("etc/resolv.conf", "nameserver 10.13.20.7\n");
+    machine
+}
+
+/// The least in which commands run: this machine's programs with what they need.
+fn plant(machine: &Machine) {
+    let tree = machine.root().join(TREE);
+    for folder in ["dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/sbin", "var/log"] {
+        fs::create_dir_all(tree.join(folder)).unwrap();
+    }
+    for link in ["bin", "sbin", "lib", "lib64"] {
+        symlink(format!("usr/{link}"), tree.join(link)).unwrap();
+    }
+    for program in ["cat", "dash", "grep", "id", "ls", "mkdir", "mount", "sleep", "stat", "uname", "umount"] {
+        plant_program(&tree, program);
+    }
+    symlink("dash", tree.join("usr/bin/sh")).unwrap();
+    machine.put(&format!("{TREE}/etc/resolv.conf"), "nameserver of the tree\n");
+}
+
+fn plant_program(tree: &Path, program: &str) {
+    let path =
+        ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(program)).into_iter().find(|at| at.exists());
+    let path = path.unwrap_or_else(|| panic!("there is no {program}"));
+    fs::copy(&path, tree.join("usr/bin").join(program)).unwrap();
+    let listed = std::process::Command::new("ldd").arg(&path).output().unwrap();
+    for library in String::from_utf8(listed.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
+        let usr = if library.starts_with("/usr") { library.to_owned() } else { format!("/usr{library}") };
+        let at = tree.join(usr.trim_start_matches('/'));
+        if !at.exists() {
+            fs::create_dir_all(at.parent().unwrap()).unwrap();
+            fs::copy(library, at).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_command_has_what_it_needs_and_leaves_nothing() {
+    let machine = server("tree-run");
+    plant(&machine);
+    machine.put(&format!("{TREE}/usr/sbin/start-stop-daemon"), "the tree's own");
+    let before = of_tree(&machine);
+    let script = "cat /etc/resolv.conf; policy-rc.d; echo policy $?; start-stop-daemon; echo start $?; \
+        for at in /run /run/shm /dev/shm /tmp; do echo x >$at/x && cat $at/x; done; echo x >/dev/null; ls /proc; uname -n; \
+        mkdir /sys/x; echo x >/etc/resolv.conf; cat /proc/mounts; sleep 1000 & sh -c 'sleep 1001 & sleep 1002 &'; exit 7";
+    let output = machine.sidus(&["tree", "run", "hpc", "--", "sh", "-c", script]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(7), "{text}");
+    for line in [
+        "nameserver 10.13.20.7\npolicy 101\nstart 0\nx\nx\nx\nx\n1\n",
+        "\nlocalhost\n",
+        "cannot create directory '/sys/x': Read-only file system",
+        "cannot create /etc/resolv.conf: Read-only file system",
+        " / ",
+        "proc /proc proc rw,nosuid,nodev,noexec",
+    ] {
+        assert!(text.replace(['‘', '’'], "'").contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("sidus: "), "the command itself has told: {text}");
+    fs::remove_file(machine.root().join(TREE).join("tmp/x")).unwrap();
+    assert!(of_tree(&machine) == before, "the tree is as it was");
+}
+
+/// The tree's files.
+fn of_tree(machine: &Machine) -> BTreeMap<String, String> {
+    let mut state = machine.state();
+    state.retain(|path, _| path.starts_with(TREE));
+    state
+}
+
+#[test]
+fn exit_statuses_are_those_of_the_command() {
+    let machine = server("tree-status");
+    plant(&machine);
+    machine.put(&format!("{TREE}/usr/bin/text"), "no program");
+    let run = |command: &[&str]| machine.sidus(&[&["tree", "run", "hpc", "--"], command].concat());
+    for (command, status, text) in [
+        (&["sh", "-c", "exit 3"][..], 3, ""),
+        (&["sh", "-c", "kill -TERM $$"], 143, ""),
+        (&["no-such-program"], 127, "sidus: no-such-program: No such file or directory"),
+        (&["text"], 126, "sidus: text: Permission denied"),
+    ] {
+        let output = run(command);
+        let text_is = said(&output);
+        assert_eq!(output.status.code(), Some(status), "{command:?}: {text_is}");
+        assert!(text_is.starts_with(text) && (text.is_empty() == text_is.is_empty()), "{command:?}: {text_is}");
+    }
+    fs::remove_dir(machine.root().join(TREE).join("sys")).unwrap();
+    let output = run(&["sh", "-c", "exit 0"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(said(&output), "sidus: /sys of the tree is no folder: a Debian tree has one\n");
+    assert_eq!(
+        machine.fails(&["tree", "run", "hcp", "--", "ls"]),
+        "sidus: /srv/sidus/trees/hcp: there is no such tree; there are: hpc\n"
+    );
+    let dry = machine.succeeds(&["--dry-run", "tree", "shell", "hpc"]);
+    assert!(dry.contains("--tree=/srv/sidus/trees/hpc -- /bin/sh -c"), "{dry}");
+}
+
+#[test]
+fn names_are_resolved_whatever_the_tree_has() {
+    let machine = server("tree-names");
+    plant(&machine);
+    let file = machine.root().join(TREE).join("etc/resolv.conf");
+    for target in [None, Some("../run/systemd/resolve/stub-resolv.conf"), Some("/etc/resolv.conf.site")] {
+        if file.symlink_metadata().is_ok() {
+            fs::remove_file(&file).unwrap();
+        }
+        if let Some(target) = target {
+            symlink(target, &file).unwrap();
+        }
+        machine.put(&format!("{TREE}/etc/resolv.conf.site"), "the tree's\n");
+        for _ in 0..2 {
+            let text = machine.succeeds(&["tree", "run", "hpc", "--", "cat", "/etc/resolv.conf"]);
+            assert_eq!(text, "nameserver 10.13.20.7\n", "{target:?}");
+        }
+        assert_eq!(fs::read_link(&file).ok().as_deref(), target.map(Path::new), "it is left as it was");
+        assert!(target.is_some() || !file.exists());
+        assert!(!machine.has(&format!("{TREE}/usr/sbin/policy-rc.d")));
+    }
+}
+
+/// The processes of this machine that have the word in their command lines.
+fn running(word: &str) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok());
+    lines.filter(|line| line.split('\0').any(|part| part == word)).count()
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn killed_it_leaves_nothing_running_and_the_next_one_tidies_up() {
+    let machine = server("tree-killed");
+    plant(&machine);
+    fs::remove_file(machine.root().join(TREE).join("etc/resolv.conf")).unwrap();
+    // Numbers that no other process has in its command line.
+    let (word, marker) = ("86321", "86322");
+    let command = format!("sleep {word} & echo $$ >/tmp/began; sleep {marker}");
+    std::thread::scope(|scope| {
+        scope.spawn(|| machine.sidus(&["tree", "run", "hpc", "--", "sh", "-c", &command]));
+        wait_until("the command begins", || running(word) == 1 && running(marker) == 1);
+        assert!(machine.has(&format!("{TREE}/usr/sbin/policy-rc.d")));
+        // The program itself, not what holds the machine: the others are its children.
+        let of_sidus = |line: &str| line.starts_with("/usr/sbin/sidus\0tree\0") && line.contains(word);
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            if fs::read_to_string(process.path().join("cmdline")).is_ok_and(|line| of_sidus(&line)) {
+                let pid = process.file_name().to_str().unwrap().parse().unwrap();
+                rustix::process::kill_process(
+                    rustix::process::Pid::from_raw(pid).unwrap(),
+                    rustix::process::Signal::KILL,
+                )
+                .unwrap();
+            }
+        }
+        wait_until("all of it ends", || running(word) == 0 && running(marker) == 0);
+    });
+    assert!(machine.has("var/lib/sidus/journal.json"));
+    let text = machine.succeeds(&["recover"]);
+    assert!(text.contains("ended in the middle: it is undone now"), "{text}");
+    assert!(!machine.has(&format!("{TREE}/usr/sbin/policy-rc.d")) && !machine.has(&format!("{TREE}/etc/resolv.conf")));
+    assert_eq!(machine.succeeds(&["tree", "run", "hpc", "--", "sh", "-c", "echo again"]), "again\n");
+}
+
+#[test]
+fn a_tree_is_made_whole_or_not_at_all() {
+    let machine = server("tree-create");
+    let create = ["tree", "create", "hpc", "--mirror", "http://mirror.example/debian", "--include", "vim"];
+    machine.stub("mmdebstrap");
+    machine.put("usr/local/sbin/mmdebstrap", MAKES_A_TREE);
+    let text = machine.succeeds(&create);
+    assert!(text.contains("makes the tree hpc, 1 packages and what they need"), "{text}");
+    assert_eq!(machine.read(&format!("{TREE}/etc/debian_version")), "made\n");
+    let mode = fs::metadata(machine.root().join("srv/sidus/trees")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    assert_eq!(machine.succeeds(&create), "sidus: the tree hpc is there already, made as asked\n");
+    let text = machine.fails(&["tree", "create", "hpc", "--mirror", "http://mirror.example/debian"]);
+    assert!(text.contains("of trixie for amd64, made of other packages or sources"), "{text}");
+
+    machine.put(
+        "usr/local/sbin/mmdebstrap",
+        "#!/bin/sh\nmkdir /srv/sidus/trees/.other.new\necho no such suite >&2\nexit 25\n",
+    );
+    let text = machine.fails(&[&["tree", "create", "other"], &create[3..]].concat());
+    assert!(text.ends_with("exit status 25\n  no such suite\n"), "{text}");
+    assert_eq!(fs::read_dir(machine.root().join("srv/sidus/trees")).unwrap().count(), 1, "it is undone");
+}
+
+/// In place of mmdebstrap: which of its arguments is the folder?
+const MAKES_A_TREE: &str = "#!/bin/sh\necho \"mmdebstrap $*\" >>/var/log/calls\nfor word; do\n\
+    case $word in /*) mkdir -p \"$word/etc\" && echo made >\"$word/etc/debian_version\";; esac\ndone\n";
