@@ -1,5 +1,6 @@
 //! `sidus`, killed at each of its writes and commands in turn, and run again: the end is always the same.
 //! Needs unshare(1), overlayfs in a user namespace, and strace: `cargo test --features server --test sidus_crash`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by a panic.
 
 mod machine;
 mod published;
@@ -32,4 +33,61 @@ fn init_after_a_change() {
 fn publish() {
     // Each time it waits for the disk, some three hundred and fifty calls long.
     survives_each(9, "publish", published::server, &["publish", "hpc"]);
+}
+
+const ADD: [&str; 8] = ["node", "add", "52:54:00:0d:14:15", "--ip", "10.13.20.21", "--name", "n1", "--persistent=64M"];
+
+/// Ready for [`ADD`], with an account that is not random; the same for each.
+fn ready() -> Machine {
+    let machine = Machine::new("node-ready");
+    bare(&machine);
+    machine.succeeds(&["init", "--address", "10.13.20.13", "--subnet", "10.13.20.0/24"]);
+    machine.stub("sidus");
+    let account = "username = \"n1\"\npassword = \"0123456789abcdef\"\nusername_in = \"target.n1\"\npassword_in = \"fedcba9876543210\"\n\
+        archive = \"0a1b2c3d\"\n";
+    machine.put("var/lib/sidus/secrets/nodes/n1.toml", account);
+    machine.set_mode("var/lib/sidus/secrets/nodes/n1.toml", 0o600);
+    machine.put("srv/sidus/generations/hpc/20261126-1/x", "");
+    machine.put("srv/tftp/sidus/hpc/20261126-1/x", "");
+    machine.link("20261126-1", "srv/sidus/generations/hpc/current");
+    machine
+}
+
+/// A new disk each time: the end is that there is one, and the one before, and nothing half made.
+#[test]
+fn nodes() {
+    let without = ready();
+    survives_each(21, "node-add", |machine| without.copy_to(machine), &ADD);
+    let with = Machine::new("node-added");
+    without.copy_to(&with);
+    with.succeeds(&ADD);
+    with.put("var/log/calls", "");
+    survives_each(21, "node-remove", |machine| with.copy_to(machine), &["node", "remove", "n1", "--discard-disk"]);
+    for nth in (1..).step_by(21) {
+        assert!(nth < 2000, "it has no end");
+        let machine = Machine::new("node-reset");
+        with.copy_to(&machine);
+        let killed = machine.killed_at(nth, &["node", "reset", "n1", "--yes"]);
+        machine.succeeds(&["recover"]);
+        let luns = machine.root().join("srv/sidus/luns");
+        let mut names: Vec<_> = std::fs::read_dir(&luns).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        // mkfs gives each its own UUID.
+        let is_the_same = |name: &str| {
+            let read = |folder: &std::path::Path| std::fs::read(folder.join(name)).unwrap()[..4096].to_vec();
+            read(&luns) == std::fs::read(with.root().join("srv/sidus/luns/n1.img")).unwrap()[..4096]
+        };
+        if is_the_same("n1.img") {
+            assert_eq!(names, ["n1.img"], "killed at {nth}");
+            assert!(killed);
+        } else {
+            assert_eq!(names, ["n1.img", "n1.img.old"], "killed at {nth}");
+            assert!(is_the_same("n1.img.old"), "killed at {nth}");
+            assert!(machine.calls().contains(&"sidus target update --renew 10.13.20.21".to_owned()), "killed at {nth}");
+        }
+        if !killed {
+            assert!(nth > 10, "it was never killed");
+            break;
+        }
+    }
 }

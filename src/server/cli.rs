@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::generation::{inside, publish, rollback};
+use super::node::NodeVerb;
+use super::target::update::TargetVerb;
 use super::{init, tree};
 
 /// What the program is asked to do.
@@ -43,6 +45,18 @@ pub enum Verb {
     /// Without /etc/sidus/sidus.toml it writes that, from this machine's addresses and installed services; with it, it
     /// obeys it. A file that a person wrote is never changed.
     Init(init::Options),
+    /// Add, list, remove and reset nodes
+    Node {
+        /// What.
+        #[command(subcommand)]
+        verb: NodeVerb,
+    },
+    /// The targets that serve the nodes' disks
+    Target {
+        /// What.
+        #[command(subcommand)]
+        verb: TargetVerb,
+    },
     /// Look for what is not as it is to be on this server, and say the remedy
     Check {
         /// For programs

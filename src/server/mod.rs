@@ -31,9 +31,11 @@ pub mod config;
 pub mod engine;
 pub mod generation;
 pub mod init;
+pub mod node;
 pub mod output;
 pub mod paths;
 pub mod services;
+pub mod target;
 pub mod tree;
 
 use std::io;
@@ -65,6 +67,12 @@ pub enum Error {
     /// Something with a tree.
     #[error(transparent)]
     Tree(#[from] tree::TreeError),
+    /// A node.
+    #[error(transparent)]
+    Node(#[from] node::NodeError),
+    /// A node's target.
+    #[error(transparent)]
+    Target(#[from] target::TargetError),
     /// Nothing can be printed.
     #[error("cannot print: {0}")]
     Print(io::Error),
@@ -96,6 +104,8 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     let common = &arguments.common;
     match arguments.verb {
         Verb::Init(options) => init::run(common, &options),
+        Verb::Node { verb } => node::run(common, &verb),
+        Verb::Target { verb: target::update::TargetVerb::Update(options) } => target::update::run(common, &options),
         Verb::Check { json } => check::run(common, json),
         Verb::Config { json } => {
             let config = Config::read(&common.root)?;

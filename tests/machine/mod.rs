@@ -19,6 +19,9 @@ const DEADLY: &str =
 const NOT_COMPARED: [&str; 9] =
     ["dev", "proc", "sys", "run", "tmp", "usr", "var/log", "var/lib/sidus/lock", "etc/machine-id"];
 
+/// Of longer files only that length is compared.
+const MAX_COMPARED: u64 = 1 << 20;
+
 /// A server.
 pub struct Machine {
     root: PathBuf,
@@ -40,6 +43,32 @@ impl Machine {
         let at = self.root.join(path);
         fs::create_dir_all(at.parent().unwrap()).unwrap();
         fs::write(at, text).unwrap();
+    }
+
+    /// Makes another one have the files of this one.
+    pub fn copy_to(&self, other: &Self) {
+        other.remove();
+        // What overlayfs works in is made anew.
+        let mut copy = Command::new("cp");
+        assert!(copy
+            .args(["-a", "--sparse=always", "-T"])
+            .arg(&self.root)
+            .arg(&other.root)
+            .status()
+            .unwrap()
+            .success());
+    }
+
+    /// Changes who may do what with a file.
+    pub fn set_mode(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.root.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Makes a symbolic link, and the folders above it.
+    pub fn link(&self, target: &str, path: &str) {
+        let at = self.root.join(path);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, at).unwrap();
     }
 
     /// The text of a file.
@@ -125,7 +154,7 @@ impl Machine {
 
     /// Runs `sidus` and kills it before the `nth` of its [`DEADLY`] calls, and with it all that it started, as a power
     /// loss would. Whether it came so far.
-    fn killed_at(&self, nth: usize, arguments: &[&str]) -> bool {
+    pub fn killed_at(&self, nth: usize, arguments: &[&str]) -> bool {
         let inject = format!("inject={DEADLY}:signal=KILL:when={nth}");
         let trace = format!("trace={DEADLY}");
         let output = self.run(&["strace", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject], arguments);
@@ -165,7 +194,10 @@ impl Machine {
                     continue;
                 }
                 let found = path.symlink_metadata().unwrap();
-                let content = if found.is_dir() {
+                let content = if found.len() > MAX_COMPARED {
+                    // Disks have random numbers in them.
+                    format!("{} bytes", found.len())
+                } else if found.is_dir() {
                     folders.push(path);
                     "folder".to_owned()
                 } else if found.is_symlink() {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
@@ -68,17 +68,29 @@ pub struct Tgt {
     pub portal: Portal,
     _process: Process,
     folder: Folder,
+    control: PathBuf,
 }
 
 impl Tgt {
     pub fn start(ip: &str) -> Self {
+        let folder = Folder::new("tgt");
+        let control = folder.0.join("control");
+        Self::listening_at(ip, folder, control)
+    }
+
+    /// With its control socket at `CONTROL.0`.
+    pub fn controlled_at(ip: &str, control: &Path) -> Self {
+        fs::create_dir_all(control.parent().unwrap()).unwrap();
+        Self::listening_at(ip, Folder::new("tgt"), control.to_owned())
+    }
+
+    fn listening_at(ip: &str, folder: Folder, control: PathBuf) -> Self {
         let ip: IpAddr = ip.parse().unwrap();
         let portal = Portal { ip, port: free_port(ip) };
-        let folder = Folder::new("tgt");
         let log = folder.0.join("log");
         let file = fs::File::create(&log).unwrap();
         let child = Command::new("tgtd")
-            .env("TGT_IPC_SOCKET", folder.0.join("control"))
+            .env("TGT_IPC_SOCKET", &control)
             .args(["-f", "--iscsi", &format!("portal={portal}")])
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
@@ -87,17 +99,25 @@ impl Tgt {
             .expect("tgtd: install tgt");
         let mut process = Process(child);
         wait_until_it_listens(portal.socket_addr(), &mut process, &log);
-        Self { portal, _process: process, folder }
+        Self { portal, _process: process, folder, control }
     }
 
-    pub fn admin(&self, words: &str) {
+    pub fn admin(&self, words: &str) -> String {
         let output = Command::new("tgtadm")
-            .env("TGT_IPC_SOCKET", self.folder.0.join("control"))
+            .env("TGT_IPC_SOCKET", &self.control)
             .args(["--lld", "iscsi"])
             .args(words.split(' '))
             .output()
             .unwrap();
         assert!(output.status.success(), "tgtadm {words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Does what tgt.service does when it starts.
+    pub fn configure(&self, file: &Path) {
+        let mut admin = Command::new("tgt-admin");
+        let output = admin.env("TGT_IPC_SOCKET", &self.control).args(["-e", "-c"]).arg(file).output().unwrap();
+        assert!(output.status.success(), "tgt-admin: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// A target that every initiator may use.

@@ -41,6 +41,15 @@ pub enum Action {
         /// What it will be called.
         to: PathBuf,
     },
+    /// Puts a file in the place of another one, of which a reader sees one or the other.
+    Replace {
+        /// What it is called; when it is called so no more, this is done.
+        from: PathBuf,
+        /// What it will be called.
+        to: PathBuf,
+        /// What the one before will be called, in place of what is called so; else it is gone.
+        keep: Option<PathBuf>,
+    },
     /// Runs a command, which can be run again.
     Run(Run),
 }
@@ -156,7 +165,10 @@ impl Action {
         match self {
             Self::Folder(folder) => Some(&folder.path),
             Self::Write(write) => Some(&write.path),
-            Self::Link { path, .. } | Self::Remove { path, .. } | Self::Rename { to: path, .. } => Some(path),
+            Self::Link { path, .. }
+            | Self::Remove { path, .. }
+            | Self::Rename { to: path, .. }
+            | Self::Replace { to: path, .. } => Some(path),
             Self::Run(_) => None,
         }
     }
@@ -187,6 +199,13 @@ impl fmt::Display for Action {
             Self::Link { path, target } => write!(f, "link {} to {}", path.display(), target.display()),
             Self::Remove { path, .. } => write!(f, "remove {}", path.display()),
             Self::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
+            Self::Replace { from, to, keep } => {
+                write!(f, "put {} in place of {}", from.display(), to.display())?;
+                match keep {
+                    Some(keep) => write!(f, ", which becomes {}", keep.display()),
+                    None => f.write_str(", which is gone"),
+                }
+            }
             Self::Run(run) => write!(f, "run {run}"),
         }
     }

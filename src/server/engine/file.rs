@@ -297,6 +297,36 @@ pub(super) fn rename(root: &Path, from: &Path, to: &Path) -> Result<(), EngineEr
     put().doing("rename", from)
 }
 
+/// Whether the file has that name already; an error where neither is there, or a folder is in the way.
+pub(super) fn is_replaced(root: &Path, from: &Path, to: &Path) -> Result<bool, EngineError> {
+    let found = look(root, to).doing("look at", to)?;
+    if found.as_ref().is_some_and(|found| !found.is_file()) {
+        return Err(EngineError::foreign(to, "no regular file is there, where sidus has to write one", "move it away"));
+    }
+    Ok(look(root, from).doing("look at", from)?.is_none() && found.is_some())
+}
+
+/// Has a file take the place of another one. Until the last step, all of it can be done again: what is kept has two names
+/// then.
+pub(super) fn replace(root: &Path, from: &Path, to: &Path, keep: Option<&Path>) -> Result<(), EngineError> {
+    let (new, at) = (within(root, from), within(root, to));
+    let put = || -> io::Result<()> {
+        File::open(&new)?.sync_all()?;
+        if let Some(keep) = keep.filter(|_| at.exists()) {
+            let (kept, second) = (within(root, keep), within(root, &unfinished(keep, "new")));
+            remove_file(&second)?;
+            fs::hard_link(&at, &second)?;
+            // Two names of one file stay both: rename(2) does nothing then.
+            fs::rename(&second, &kept)?;
+            remove_file(&second)?;
+            sync_folder_of(&kept)?;
+        }
+        fs::rename(&new, &at)?;
+        sync_folder_of(&at)
+    };
+    put().doing("replace", to)
+}
+
 #[cfg(test)]
 #[path = "file_tests.rs"]
 mod tests;

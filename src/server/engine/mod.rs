@@ -311,6 +311,7 @@ impl Engine {
             Action::Link { path, target } => file::link(root, path, target)?,
             Action::Remove { path, .. } => file::remove(root, path)?,
             Action::Rename { from, to } => file::rename(root, from, to)?,
+            Action::Replace { from, to, keep } => file::replace(root, from, to, keep.as_deref())?,
             Action::Run(run) => return self.run(run, interrupted),
         }
         Ok(true)
@@ -338,6 +339,7 @@ pub fn is_done(root: &Path, action: &Action) -> Result<bool, EngineError> {
         Action::Link { path, target } => file::is_linked(root, path, target),
         Action::Remove { path, proof } => file::is_removed(root, path, proof),
         Action::Rename { from, to } => file::is_renamed(root, from, to),
+        Action::Replace { from, to, .. } => file::is_replaced(root, from, to),
         Action::Run(_) => Ok(false),
     }
 }

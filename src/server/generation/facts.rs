@@ -8,6 +8,7 @@ use std::path::Path;
 use super::{looking, Form, GenerationError, GenerationName, Places, Record};
 use crate::server::config::values::{NodeName, TreeName};
 use crate::server::config::{Config, Folders};
+use crate::server::node::facts::accounts;
 use crate::server::paths::{look, names, read_text, within};
 
 /// No record is longer, in bytes.
@@ -46,7 +47,9 @@ impl Facts {
         for tree in trees_in(root, folders.generations.path())? {
             published.insert(tree.clone(), Published::read(root, &Places::of(folders, &tree))?);
         }
-        Ok(Self { published, working: trees_in(root, folders.trees.path())?, archives: BTreeMap::new() })
+        let accounts = accounts(root, config).map_err(looking("the nodes' accounts"))?;
+        let archives = accounts.into_iter().map(|(name, account)| (name, account.archive()));
+        Ok(Self { published, working: trees_in(root, folders.trees.path())?, archives: archives.collect() })
     }
 
     /// What is known of `tree`, which there must be.

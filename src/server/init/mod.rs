@@ -13,8 +13,9 @@ use thiserror::Error;
 
 use super::cli::Common;
 use super::config::values::Net;
-use super::config::{Config, DhcpService, Folders, NfsService, TargetService, TftpService};
-use super::engine;
+use super::config::{Config, DhcpService, Folders, NfsService, TargetService, TftpService, NODES};
+use super::engine::{Action, Commit};
+use super::{engine, node};
 use facts::Facts;
 
 /// What it is told; the rest it finds.
@@ -131,7 +132,14 @@ pub fn run(common: &Common, options: &Options) -> Result<(), super::Error> {
     let folders = config.as_ref().map_or_else(Folders::default, |config| config.settings.folders.clone());
     let mut engine = engine(common, &folders)?;
     let facts = Facts::read(&common.root, &folders).map_err(InitError::Facts)?;
-    let decided = decide::decide(config, &facts, options)?;
+    let known = config.clone();
+    let mut decided = decide::decide(config, &facts, options)?;
+    if let Some(config) = known {
+        // What is written for the services, and for the nodes, whose files a person may have changed.
+        let facts = node::facts::Facts::read(&common.root, &config).map_err(InitError::Facts)?;
+        let all = node::commit::commit(&config, &facts)?;
+        decided.commit = Commit { actions: [vec![Action::folder(NODES)], all.actions].concat(), after: all.after };
+    }
     let changed = engine.carry_out(decided.commit)?;
     for note in decided.notes {
         eprintln!("note: {note}");

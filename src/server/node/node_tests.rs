@@ -1,0 +1,173 @@
+use super::*;
+use crate::server::config::Settings;
+use crate::server::engine::{Action, Content};
+use crate::server::generation::facts::{Facts as Generations, Published};
+use crate::server::generation::Form;
+use crate::server::services;
+
+fn config(target: &str, nodes: &[(&str, &str)]) -> Config {
+    let text = format!(
+        "[server]\naddress = \"10.13.20.13\"\nsubnet = \"10.13.20.0/24\"\n[services]\ndhcp = \"dnsmasq\"\ntftp = \"dnsmasq\"\n\
+         nfs = \"none\"\ntarget = \"{target}\"\n[node]\ntree = \"hpc\"\n"
+    );
+    let node = |(name, text): &(&str, &str)| Node { name: name.parse().unwrap(), file: toml::from_str(text).unwrap() };
+    Config { settings: Settings::parse(&text).unwrap(), nodes: nodes.iter().map(node).collect() }
+}
+
+const MEMORY: &str = "mac = \"52:54:00:00:00:16\"\nip = \"10.13.20.22\"\n";
+const DISK: &str = "mac = \"52:54:00:00:00:15\"\nip = \"10.13.20.21\"\npersistent = \"20G\"\n";
+
+fn options(more: &[&str]) -> add::Options {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: add::Options,
+    }
+    let line = ["x", "52:54:00:00:00:15", "--ip", "10.13.20.21", "--name", "n21"];
+    <Line as clap::Parser>::parse_from(line.iter().chain(more)).options
+}
+
+#[test]
+fn what_is_added_is_new_or_the_same() {
+    let known = config("tgt", &[("n21", DISK), ("n22", MEMORY)]);
+    let empty = config("tgt", &[]);
+    let found = |disk| disk::Found { disk, old: false };
+    let make = Some("20G".parse().unwrap());
+    let disk = &["--persistent", "20G"][..];
+    let existing = &["--persistent", "20G", "--existing-disk"][..];
+    // What there is, whether the disk is, what is asked; whether the node is new, and the disk to make.
+    for (config, disk_found, asked, is_new, size) in [
+        (&empty, false, &[][..], true, None),
+        (&empty, true, &[], true, None),
+        (&empty, false, disk, true, make),
+        (&empty, true, existing, true, None),
+        (&known, true, disk, false, None),
+        (&known, false, disk, false, make),
+    ] {
+        let decided = add::decide(config, found(disk_found), &options(asked)).unwrap();
+        assert_eq!((decided.is_new, decided.make), (is_new, size), "{asked:?}");
+        assert!(decided.config.node(&"n21".parse().unwrap()).is_some());
+    }
+    let image = "/srv/sidus/luns/n21.img";
+    for (config, disk_found, asked, error) in [
+        (&known, true, &[][..], "node n21 is there already, with persistent = 20G: change /etc/sidus/nodes.d/n21.toml by hand and run sidus init, or choose another name".to_owned()),
+        (&known, true, &["--persistent", "20G", "--tree", "x"], "node n21 is there already, with tree = none: change /etc/sidus/nodes.d/n21.toml by hand and run sidus init, or choose another name".to_owned()),
+        (&empty, true, disk, format!("{image} is there already, of an earlier node n21: --existing-disk has the node use it as it is; or move it away")),
+        (&empty, false, existing, format!("{image}: there is no such disk to use; without --existing-disk, it is made")),
+        (&config("none", &[]), false, disk, "/etc/sidus/nodes.d/n21.toml: persistent: services.target in sidus.toml is none: no program serves disks".to_owned()),
+        (&config("tgt", &[("n9", &DISK.replace(":15", ":19"))]), false, disk, "/etc/sidus/nodes.d/n21.toml: ip: 10.13.20.21 is that of node n9 already".to_owned()),
+    ] {
+        assert_eq!(add::decide(config, found(disk_found), &options(asked)).unwrap_err().to_string(), error);
+    }
+}
+
+fn facts(config: &Config) -> Facts {
+    let current = Some(("20261126-1".parse().unwrap(), Form::Folder));
+    let published = Published { current, ..Published::default() };
+    let account = |node: &Node| {
+        let text = format!(
+            "username = \"{0}\"\npassword = \"own\"\nusername_in = \"target.{0}\"\npassword_in = \"other\"\narchive = \"a-{0}\"\n",
+            node.name
+        );
+        (node.name.clone(), toml::from_str(&text).unwrap())
+    };
+    let persistent = config.nodes.iter().filter(|node| node.file.persistent.is_some());
+    Facts {
+        services: services::Facts::default(),
+        accounts: persistent.map(account).collect(),
+        generations: Generations { published: [("hpc".parse().unwrap(), published)].into(), ..Generations::default() },
+        tftp_user: Some(109),
+        ..Facts::default()
+    }
+}
+
+/// What is written and removed for nodes, and whether nobody else may read it.
+fn actions(config: &Config, facts: &Facts) -> Vec<String> {
+    let of_nodes = |action: &&Action| !services::commit(config, &facts.services).actions.contains(action);
+    let shown = |action: &Action| match action {
+        Action::Write(write) if write.secret => format!("{action} secret"),
+        _ => action.to_string(),
+    };
+    commit::commit(config, facts).unwrap().actions.iter().filter(of_nodes).map(shown).collect()
+}
+
+#[test]
+fn each_node_has_its_files_and_those_of_others_go() {
+    let config = config("tgt", &[("n21", DISK), ("n22", MEMORY)]);
+    let known = facts(&config);
+    let expected = [
+        "make folder /var/lib/sidus/secrets/nodes (0700)",
+        "make folder /srv/tftp/sidus-nodes (0500)",
+        "write /srv/tftp/sidus-nodes/a-n21.cpio (0444) secret",
+        "write /var/lib/sidus/secrets/tgt/n21.conf (0600) secret",
+        "make folder /srv/tftp/pxelinux.cfg (0755)",
+        "write /srv/tftp/pxelinux.cfg/default (0644)",
+        "write /srv/tftp/pxelinux.cfg/01-52-54-00-00-00-15 (0644)",
+        "write /srv/tftp/pxelinux.cfg/01-52-54-00-00-00-16 (0644)",
+    ];
+    assert_eq!(actions(&config, &known), expected);
+    let gone = Facts {
+        secrets: [
+            "/var/lib/sidus/secrets/nodes/n21.toml",
+            "/var/lib/sidus/secrets/nodes/n1.toml",
+            "/srv/tftp/sidus-nodes/old.cpio",
+        ]
+        .map(PathBuf::from)
+        .into(),
+        entries: ["/srv/tftp/pxelinux.cfg/01-52-54-00-00-00-15", "/srv/tftp/pxelinux.cfg/01-52-54-00-00-00-99"]
+            .map(PathBuf::from)
+            .into(),
+        ..known.clone()
+    };
+    let removed = [
+        "remove /var/lib/sidus/secrets/nodes/n1.toml",
+        "remove /srv/tftp/sidus-nodes/old.cpio",
+        "remove /srv/tftp/pxelinux.cfg/01-52-54-00-00-00-99",
+    ];
+    assert_eq!(actions(&config, &gone)[expected.len()..], removed);
+    let nothing = Facts { generations: Generations::default(), accounts: [].into(), ..known };
+    assert_eq!(actions(&config, &nothing), Vec::<String>::new());
+}
+
+#[test]
+fn the_kernels_target_is_saved_where_its_service_reads_it() {
+    let config = config("lio", &[("n21", DISK)]);
+    let known = facts(&config);
+    let all = commit::commit(&config, &known).unwrap();
+    let saved = all.actions.iter().find_map(|action| match action {
+        Action::Write(write) if write.path.ends_with("saveconfig.json") => Some(write),
+        _ => None,
+    });
+    let write = saved.unwrap();
+    assert!(write.secret && write.mode == 0o600);
+    let Content::Text(text) = &write.content else { panic!("{write:?}") };
+    let again = Facts { saved: Some(text.clone()), ..known.clone() };
+    assert!(!actions(&config, &again).iter().any(|action| action.contains("saveconfig")));
+    let told: Vec<_> = all.after.last().unwrap().runs.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["systemctl start rtslib-fb-targetctl.service", "sidus target update"]);
+    let wrong = Facts { saved: Some("no".to_owned()), ..known };
+    let error = commit::commit(&config, &wrong).unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "/etc/rtslib-fb-target/saveconfig.json: expected ident at line 1 column 2; it is what targetcli saves"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn who_loses_a_disk_is_asked() {
+    let name = "n21".parse().unwrap();
+    let question = |disk, old, discard| reset::question(&name, disk::Found { disk, old }, discard);
+    assert_eq!(question(false, false, false), None);
+    assert_eq!(question(false, false, true), None);
+    for (disk, old, discard, words) in [
+        (true, false, false, "an empty disk; the one that it has is kept."),
+        (true, true, false, "is kept, and the one before that is lost."),
+        (true, true, true, "loses all that is on its disk."),
+        (false, true, true, "had before is lost."),
+    ] {
+        let asked = question(disk, old, discard).unwrap();
+        assert!(asked.ends_with(words), "{asked}");
+    }
+}

@@ -1,0 +1,156 @@
+use super::*;
+use crate::server::target::tests::target;
+use crate::server::target::update::{decide, Options};
+
+#[test]
+fn the_saved_file_keeps_what_is_of_others() {
+    let old = r#"{
+  "fabric_modules": [], "storage_objects": [
+    {"plugin": "block", "name": "mine", "dev": "/dev/vg/x"},
+    {"plugin": "fileio", "name": "sidus-gone", "dev": "/x"}
+  ], "targets": [
+    {"fabric": "iscsi", "wwn": "iqn.2003-01.org.example:mine", "tpgs": []},
+    {"fabric": "iscsi", "wwn": "iqn.2026-01.io.sidus.target:10.13.20.99", "tpgs": []}
+  ]
+}"#;
+    let text = saved(Some(old), &[target(21)]).unwrap();
+    let all: Value = serde_json::from_str(&text).unwrap();
+    let names = |list: &str, key: &str| -> Vec<String> {
+        let values = all.get(list).unwrap().as_array().unwrap();
+        values.iter().map(|value| value.get(key).unwrap().as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("storage_objects", "name"), ["mine", "sidus-node21"]);
+    assert_eq!(names("targets", "wwn"), ["iqn.2003-01.org.example:mine", "iqn.2026-01.io.sidus.target:10.13.20.21"]);
+    let rule = all.pointer("/targets/1/tpgs/0/node_acls/0").unwrap();
+    for (key, value) in [
+        ("node_wwn", "iqn.2026-01.io.sidus:node-525400000021"),
+        ("chap_userid", "node21"),
+        ("chap_password", "own-secret"),
+        ("chap_mutual_userid", "target.node21"),
+        ("chap_mutual_password", "other-secret"),
+    ] {
+        assert_eq!(rule.get(key).and_then(Value::as_str), Some(value), "{key}");
+    }
+    assert_eq!(saved(Some(&text), &[target(21)]).unwrap(), text, "the second time it is the same");
+
+    // As targetcli writes it again: with what it has read of the kernel.
+    let more = text.replace("\"authentication\": 1,", "\"authentication\": 1, \"login_timeout\": 15,");
+    let kept: Value = serde_json::from_str(&saved(Some(&more), &[target(21)]).unwrap()).unwrap();
+    assert_eq!(kept.pointer("/targets/1/tpgs/0/attributes/login_timeout"), Some(&json!(15)));
+    assert!(saved(None, &[target(21)]).unwrap().contains("sidus-node21"));
+    assert!(saved(Some("{"), &[]).is_err());
+}
+
+fn known(number: u8) -> Known {
+    let target = target(number);
+    let link = vec!["sidus".to_owned()];
+    let luns = vec![("lun_0".to_owned(), link)];
+    let group = Group {
+        name: "tpgt_1".to_owned(),
+        portals: vec![portal(&target)],
+        luns: luns.clone(),
+        rules: vec![(target.initiator.clone(), luns)],
+    };
+    let served = Served {
+        iqn: target.iqn.clone(),
+        images: vec![target.image.clone()],
+        initiators: vec![target.initiator.clone()],
+        addresses: None,
+        accounts: vec![target.account.username.clone(), target.account.username_in.clone()],
+        sessions: Vec::new(),
+        portals: Some(vec![portal(&target)]),
+    };
+    Known { served, groups: vec![group] }
+}
+
+fn shown(found: &Found, wanted: &[Target], options: &Options) -> Vec<String> {
+    let served: Vec<_> = found.targets.iter().map(|known| known.served.clone()).collect();
+    let steps = steps(found, wanted, &decide(wanted, &served, options));
+    steps.iter().map(|step| step.to_string().replace("/sys/kernel/config/target", "T")).collect()
+}
+
+#[test]
+fn a_target_is_made_closed_and_opened_last() {
+    let all = shown(&Found::default(), &[target(21)], &Options::default());
+    let group = "T/iscsi/iqn.2026-01.io.sidus.target:10.13.20.21/tpgt_1";
+    let rule = format!("{group}/acls/iqn.2026-01.io.sidus:node-525400000021");
+    assert_eq!(
+        all,
+        [
+            "make T/core/fileio_0".to_owned(),
+            "make T/core/fileio_0/sidus-node21".to_owned(),
+            "write \"fd_dev_name=/srv/sidus/luns/node21.img,fd_dev_size=1073741824\" to T/core/fileio_0/sidus-node21/control".to_owned(),
+            "write \"/srv/sidus/luns/node21.img\" to T/core/fileio_0/sidus-node21/udev_path".to_owned(),
+            "write \"1\" to T/core/fileio_0/sidus-node21/enable".to_owned(),
+            "write \"00000000-0000-4000-8000-525400000021\" to T/core/fileio_0/sidus-node21/wwn/vpd_unit_serial".to_owned(),
+            "make T/iscsi".to_owned(),
+            "make T/iscsi/iqn.2026-01.io.sidus.target:10.13.20.21".to_owned(),
+            format!("make {group}"),
+            format!("make {group}/lun/lun_0"),
+            format!("link {group}/lun/lun_0/sidus to T/core/fileio_0/sidus-node21"),
+            format!("write \"1\" to {group}/attrib/authentication"),
+            format!("write \"0\" to {group}/attrib/generate_node_acls"),
+            format!("write \"0\" to {group}/attrib/demo_mode_discovery"),
+            format!("make {rule}"),
+            format!("make {rule}/lun_0"),
+            format!("link {rule}/lun_0/sidus to {group}/lun/lun_0"),
+            format!("write {rule}/auth/userid"),
+            format!("write {rule}/auth/password"),
+            format!("write {rule}/auth/userid_mutual"),
+            format!("write {rule}/auth/password_mutual"),
+            format!("make {group}/np/10.13.20.13:3260"),
+            format!("write \"1\" to {group}/enable"),
+        ]
+    );
+}
+
+#[test]
+fn a_target_ends_from_the_inside_out_and_others_disks_stay() {
+    let found = Found {
+        targets: vec![known(21), known(22)],
+        disks: vec![
+            ("fileio_0".to_owned(), "sidus-node21".to_owned()),
+            ("fileio_3".to_owned(), "sidus-node22".to_owned()),
+        ],
+        adapters: vec![("fileio_0".to_owned(), 2), ("fileio_3".to_owned(), 1)],
+    };
+    assert_eq!(shown(&found, &[target(21), target(22)], &Options::default()), Vec::<String>::new());
+    let group = "T/iscsi/iqn.2026-01.io.sidus.target:10.13.20.22/tpgt_1";
+    let rule = format!("{group}/acls/iqn.2026-01.io.sidus:node-525400000022");
+    let ended = [
+        format!("write \"0\" to {group}/enable"),
+        format!("remove {group}/np/10.13.20.13:3260"),
+        format!("remove {rule}/lun_0/sidus"),
+        format!("remove {rule}/lun_0"),
+        format!("remove {rule}"),
+        format!("remove {group}/lun/lun_0/sidus"),
+        format!("remove {group}/lun/lun_0"),
+        format!("remove {group}"),
+        "remove T/iscsi/iqn.2026-01.io.sidus.target:10.13.20.22".to_owned(),
+        "remove T/core/fileio_3/sidus-node22".to_owned(),
+        "remove T/core/fileio_3".to_owned(),
+    ];
+    assert_eq!(shown(&found, &[target(21)], &Options::default()), ended);
+    let renew = Options { renew: vec![[10, 13, 20, 22].into()], force: false };
+    let renewed = shown(&found, &[target(21), target(22)], &renew);
+    assert_eq!(renewed[..ended.len()], ended);
+    assert_eq!(renewed[ended.len()], "make T/core/fileio_4");
+    // Half of one, as a crash leaves it.
+    let half = Found { targets: Vec::new(), ..found };
+    let mended = shown(&half, &[target(22)], &Options::default());
+    assert_eq!(
+        mended[..3],
+        ["remove T/core/fileio_0/sidus-node21", "remove T/core/fileio_3/sidus-node22", "remove T/core/fileio_3"]
+    );
+}
+
+#[test]
+fn the_kernel_says_who_has_logged_in() {
+    let nobody = "No active iSCSI Session for Initiator Endpoint: iqn.x:node\n";
+    assert_eq!(session(nobody), None);
+    let somebody = "InitiatorName: iqn.x:node\nInitiatorAlias: \nLIO Session ID: 1   ISID: 0x00 02 3d 00 00 01  TSIH: 1  \
+        SessionType: Normal\nSession State: TARG_SESS_STATE_LOGGED_IN\n------[iSCSI Connections]------\nCID: 0  Connection State: \
+        TARG_CONN_STATE_LOGGED_IN\n   Address 10.13.20.21 TCP  StatSN: 0x00000003\n";
+    let session = session(somebody).unwrap();
+    assert_eq!((session.initiator.as_str(), session.address.as_deref()), ("iqn.x:node", Some("10.13.20.21")));
+}
