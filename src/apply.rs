@@ -1,6 +1,7 @@
 //! Carries a plan out, step by step. A step that fails undoes all that was done before it, so that whatever follows
 //! starts from the state before.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -133,33 +134,12 @@ pub struct Applied {
 /// # Errors
 /// [`Failure`]: the first step that failed; all before it are undone.
 pub fn apply(union: &UnionPlan, root: &Path, timeout: Duration, log: &Log) -> Result<Applied, Box<Failure>> {
-    let mut done = Vec::with_capacity(union.steps.len());
-    let mut undo = Vec::new();
-    let mut lun = Lun::new(root, timeout);
-    for step in &union.steps {
-        let mut words = step.to_string();
-        let start = Instant::now();
-        match carry_out(step, root, &union.lower.at, &mut lun, &mut undo, log) {
-            Ok(None) => {}
-            Ok(Some(outcome)) => {
-                words.push_str(": ");
-                words.push_str(&outcome);
-            }
-            Err(error) => {
-                let left = roll_back(undo, &mut lun, log);
-                return Err(Box::new(Failure { step: words, error, done, left }));
-            }
-        }
-        let took = start.elapsed();
-        log.say(Level::Debug, &format!("{words}: {} us", micros(took)));
-        done.push(Done { step: words, took });
-    }
-    Ok(Applied { done, lun: lun.report() })
+    Work::new(root, &union.lower.at, timeout, log).carry_out(&union.steps, Work::step)
 }
 
 /// How to undo one thing that was done.
 #[derive(Debug)]
-enum Undo {
+pub(crate) enum Undo {
     RemoveDirectory(PathBuf),
     Unmount(PathBuf),
     LogOut,
@@ -169,75 +149,112 @@ enum Undo {
     SuperblockWritable(PathBuf),
 }
 
-/// Carries one step out, over the root that is still on `tree` or was moved from there; says what came of it, where the
-/// step's own words do not.
-fn carry_out(
-    step: &Step,
-    root: &Path,
-    tree: &Path,
-    lun: &mut Lun,
-    undo: &mut Vec<Undo>,
-    log: &Log,
-) -> Result<Option<String>, StepError> {
-    match step {
-        Step::LoadModule { file } => modules::load(file, tree)?,
-        Step::MakeMountPoints { at } => {
-            for place in at {
-                if make_directory(place, 0o755)? {
-                    undo.push(Undo::RemoveDirectory(place.clone()));
+/// Steps that are being carried out, with all that it takes to undo them.
+pub(crate) struct Work<'a> {
+    root: &'a Path,
+    /// The root, which is still there or was moved from there.
+    tree: &'a Path,
+    lun: Lun,
+    undo: Vec<Undo>,
+    pub(crate) log: &'a Log,
+}
+
+impl<'a> Work<'a> {
+    pub(crate) fn new(root: &'a Path, tree: &'a Path, timeout: Duration, log: &'a Log) -> Self {
+        Self { root, tree, lun: Lun::new(root, timeout), undo: Vec::new(), log }
+    }
+
+    /// Carries steps out, each by `one`, which says what came of it where the step's own words do not.
+    pub(crate) fn carry_out<S: fmt::Display>(
+        mut self,
+        steps: &[S],
+        one: impl Fn(&mut Self, &S) -> Result<Option<String>, StepError>,
+    ) -> Result<Applied, Box<Failure>> {
+        let mut done = Vec::with_capacity(steps.len());
+        for step in steps {
+            let mut words = step.to_string();
+            let start = Instant::now();
+            match one(&mut self, step) {
+                Ok(None) => {}
+                Ok(Some(outcome)) => {
+                    words.push_str(": ");
+                    words.push_str(&outcome);
+                }
+                Err(error) => {
+                    let left = roll_back(self.undo, &mut self.lun, self.log);
+                    return Err(Box::new(Failure { step: words, error, done, left }));
+                }
+            }
+            let took = start.elapsed();
+            self.log.say(Level::Debug, &format!("{words}: {} us", micros(took)));
+            done.push(Done { step: words, took });
+        }
+        Ok(Applied { done, lun: self.lun.report() })
+    }
+
+    /// Carries one step out.
+    pub(crate) fn step(&mut self, step: &Step) -> Result<Option<String>, StepError> {
+        let Self { root, tree, lun, undo, log } = self;
+        match step {
+            Step::LoadModule { file } => modules::load(file, tree)?,
+            Step::MakeMountPoints { at } => {
+                for place in at {
+                    if make_directory(place, 0o755)? {
+                        undo.push(Undo::RemoveDirectory(place.clone()));
+                    }
+                }
+            }
+            Step::MountTmpfs { at, limits } => {
+                mount::mount_tmpfs(limits, at)?;
+                undo.push(Undo::Unmount(at.clone()));
+            }
+            Step::FindTarget { options } => return Ok(Some(lun.find_target(options, log)?)),
+            Step::LogIn { options } => {
+                let outcome = lun.log_in(options, log)?;
+                undo.push(Undo::LogOut);
+                return Ok(Some(outcome));
+            }
+            Step::WaitForDisk { lun: wanted } => return Ok(Some(lun.wait_for_disk(*wanted)?)),
+            Step::FindVolume { name } => return Ok(Some(lun.find_volume(name.as_ref())?)),
+            Step::Guard { take } => return Ok(Some(lun.guard(*take)?)),
+            Step::MountVolume { at, drivers } => {
+                lun.mount_volume(at, drivers, tree)?;
+                undo.push(Undo::Unmount(at.clone()));
+            }
+            Step::KeepNetwork => return Ok(Some(keep_network(root, log))),
+            Step::PrepareShutdown { tree } => {
+                undo.push(Undo::ForgetShutdown);
+                lun.prepare_shutdown(tree)?;
+            }
+            Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
+            Step::MakeLayer { layer, like } => layer::make(layer, like, log)?,
+            Step::Move { from, to } => {
+                mount::move_to(from, to)?;
+                undo.push(Undo::MoveBack { from: to.clone(), to: from.clone() });
+            }
+            Step::Stack(stack) => {
+                mount::mount_union(stack)?;
+                undo.push(Undo::Unmount(stack.at.clone()));
+            }
+            Step::AdaptFstab { view, unions, kind } => {
+                let unions: Vec<&str> = unions.iter().map(String::as_str).collect();
+                let adapted = view::adapt_fstab(view, &unions, kind.name());
+                adapted.map_err(StepError::file("adapt", &view.join("etc/fstab")))?;
+            }
+            Step::MakeReadOnly { at, superblock } => {
+                let was_writable = !is_read_only(at)?;
+                mount::set_mount_read_only(at, true)?;
+                if was_writable {
+                    undo.push(Undo::MountWritable(at.clone()));
+                }
+                if !superblock {
+                    mount::set_superblock_read_only(at, true)?;
+                    undo.push(Undo::SuperblockWritable(at.clone()));
                 }
             }
         }
-        Step::MountTmpfs { at, limits } => {
-            mount::mount_tmpfs(limits, at)?;
-            undo.push(Undo::Unmount(at.clone()));
-        }
-        Step::FindTarget { options } => return Ok(Some(lun.find_target(options, log)?)),
-        Step::LogIn { options } => {
-            let outcome = lun.log_in(options, log)?;
-            undo.push(Undo::LogOut);
-            return Ok(Some(outcome));
-        }
-        Step::WaitForDisk { lun: wanted } => return Ok(Some(lun.wait_for_disk(*wanted)?)),
-        Step::FindVolume { name } => return Ok(Some(lun.find_volume(name.as_ref())?)),
-        Step::Guard { take } => return Ok(Some(lun.guard(*take)?)),
-        Step::MountVolume { at, drivers } => {
-            lun.mount_volume(at, drivers, tree)?;
-            undo.push(Undo::Unmount(at.clone()));
-        }
-        Step::KeepNetwork => return Ok(Some(keep_network(root, log))),
-        Step::PrepareShutdown { tree } => {
-            undo.push(Undo::ForgetShutdown);
-            lun.prepare_shutdown(tree)?;
-        }
-        Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
-        Step::MakeLayer { layer, like } => layer::make(layer, like, log)?,
-        Step::Move { from, to } => {
-            mount::move_to(from, to)?;
-            undo.push(Undo::MoveBack { from: to.clone(), to: from.clone() });
-        }
-        Step::Stack(stack) => {
-            mount::mount_union(stack)?;
-            undo.push(Undo::Unmount(stack.at.clone()));
-        }
-        Step::AdaptFstab { view, unions, kind } => {
-            let unions: Vec<&str> = unions.iter().map(String::as_str).collect();
-            let adapted = view::adapt_fstab(view, &unions, kind.name());
-            adapted.map_err(StepError::file("adapt", &view.join("etc/fstab")))?;
-        }
-        Step::MakeReadOnly { at, superblock } => {
-            let was_writable = !is_read_only(at)?;
-            mount::set_mount_read_only(at, true)?;
-            if was_writable {
-                undo.push(Undo::MountWritable(at.clone()));
-            }
-            if !superblock {
-                mount::set_superblock_read_only(at, true)?;
-                undo.push(Undo::SuperblockWritable(at.clone()));
-            }
-        }
+        Ok(None)
     }
-    Ok(None)
 }
 
 /// Keeps the network from others. The node has its root without that as well: where it fails, it is told, and the boot

@@ -216,14 +216,24 @@ fn push_union(steps: &mut Vec<Step>, kind: UnionKind, persistent: bool, place: &
             Path::new(top).join(place)
         }
     };
-    let private = Path::new(RW).join("sidus");
     let base = match number {
         0 => Path::new(RW).join(LAYER),
         _ => Path::new(RW).join(LAYER).join("below").join(name_of(place)),
     };
-    let layer = LayerDirs { private, upper: base.join("upper"), work: base.join("work"), xino: base.join("aufs.xino") };
+    let layer = layer_in(Path::new(RW), &base);
     steps.push(Step::MakeLayer { layer: layer.clone(), like: below(RO) });
     steps.push(Step::Stack(Stack { kind, lower: below(RO), layer, persistent, at: below(UNION) }));
+}
+
+/// The directories of the root's own layer, on the file system that is mounted on `rw`.
+#[must_use]
+pub fn layer_on(rw: &Path) -> LayerDirs {
+    layer_in(rw, &rw.join(LAYER))
+}
+
+fn layer_in(rw: &Path, base: &Path) -> LayerDirs {
+    let [upper, work, xino] = ["upper", "work", "aufs.xino"].map(|name| base.join(name));
+    LayerDirs { private: rw.join("sidus"), upper, work, xino }
 }
 
 /// A place as the name of one folder: `usr/local` is `usr-local`, and a dash of its own is doubled.
