@@ -164,6 +164,11 @@ impl<'a> Work<'a> {
         Self { root, tree, lun: Lun::new(root, timeout), undo: Vec::new(), log }
     }
 
+    /// From now on, a step that fails undoes this as well.
+    pub(crate) fn undo_by(&mut self, undo: Undo) {
+        self.undo.push(undo);
+    }
+
     /// Carries steps out, each by `one`, which says what came of it where the step's own words do not.
     pub(crate) fn carry_out<S: fmt::Display>(
         mut self,

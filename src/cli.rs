@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 use lexopt::Parser;
 
+use crate::switch::Request;
+
 /// What `rootaufs --help` prints.
 pub const USAGE: &str = "\
 rootaufs makes the root of a diskless node: the NFS root read-only, a writable layer over it.
@@ -14,6 +16,7 @@ rootaufs makes the root of a diskless node: the NFS root read-only, a writable l
   rootaufs status [--json]                       on a running node: what its root is made of
   rootaufs keep [--session N]                    start what logs the iSCSI session in again, where that has ended
   rootaufs lease DEVICE                          renew the DHCP lease of a network interface (run by systemd)
+  rootaufs switch [--dry-run] [GENERATION]       move the node to another generation of its tree, else the newest
   rootaufs watch                                 tell what goes wrong on a running node (run by systemd)
   rootaufs check-credentials FILE                whether a file can be /etc/sidus/iscsi.conf
   rootaufs --version | --help
@@ -46,6 +49,15 @@ pub enum Verb {
         /// The network interface.
         device: String,
     },
+    /// Move the node to another generation of its tree.
+    Switch(Request),
+    /// What a switch leaves for its end.
+    FinishSwitch,
+    /// Become the init of a tree, to see whether it can run.
+    TryInit {
+        /// The tree.
+        root: PathBuf,
+    },
     /// Watch the node.
     Watch,
     /// Check a file of CHAP credentials.
@@ -74,6 +86,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             Some("status") => Verb::Status { json: false },
             Some("lease") => Verb::Lease { device: parser.value()?.string()? },
             Some("watch") => Verb::Watch,
+            Some("switch") => Verb::Switch(Request { generation: None, dry_run: false }),
+            Some("switch-finish") => Verb::FinishSwitch,
+            Some("switch-try") => Verb::TryInit { root: parser.value()?.into() },
             Some("check-credentials") => Verb::CheckCredentials { file: parser.value()?.into() },
             _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
         },
@@ -84,6 +99,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             (Long("cmdline"), Verb::Plan { cmdline, .. }) => *cmdline = Some(parser.value()?.string()?),
             (Long("root"), Verb::Plan { tree, .. }) => *tree = Some(parser.value()?.into()),
             (Long("session"), Verb::Keep { session }) => *session = Some(parser.value()?.parse()?),
+            (Long("dry-run"), Verb::Switch(request)) => request.dry_run = true,
+            (Value(name), Verb::Switch(request)) if request.generation.is_none() => {
+                request.generation = Some(name.string()?);
+            }
             (Long("json"), Verb::Status { json }) => *json = true,
             (Short('h') | Long("help"), _) => return Ok(Verb::Help),
             (other, _) => return Err(other.unexpected()),
@@ -112,6 +131,13 @@ mod tests {
                 Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
             ),
             ("watch", Verb::Watch),
+            ("switch", Verb::Switch(Request { generation: None, dry_run: false })),
+            (
+                "switch 20261126-1 --dry-run",
+                Verb::Switch(Request { generation: Some("20261126-1".to_owned()), dry_run: true }),
+            ),
+            ("switch-finish", Verb::FinishSwitch),
+            ("switch-try /run/nextroot/aufs", Verb::TryInit { root: PathBuf::from("/run/nextroot/aufs") }),
             ("check-credentials x", Verb::CheckCredentials { file: PathBuf::from("x") }),
             ("lease eth0", Verb::Lease { device: "eth0".to_owned() }),
             ("keep", Verb::Keep { session: None }),
@@ -129,6 +155,8 @@ mod tests {
             ("init", "no such command: init"),
             ("keep --json", "invalid option '--json'"),
             ("plan --cmdline", "missing argument for option '--cmdline'"),
+            ("switch a b", "unexpected argument \"b\""),
+            ("switch --json", "invalid option '--json'"),
             ("status x", "unexpected argument \"x\""),
             ("-x", "invalid option '-x'"),
         ];

@@ -10,8 +10,8 @@ use rustix::fs::{OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{
     fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, mount,
-    mount_bind, mount_remount, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags,
-    MoveMountFlags, UnmountFlags,
+    mount_bind, mount_change, mount_remount, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags,
+    MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
 };
 use thiserror::Error;
 
@@ -79,14 +79,24 @@ impl FsContext {
         self.set(key, Path::new(value))
     }
 
+    /// Sets an option that has no value.
+    fn set_flag(self, key: &'static str) -> Result<Self, MountError> {
+        match fsconfig_set_flag(&self.fd, key) {
+            Ok(()) => Ok(self),
+            Err(errno) => Err(self.error("set option", Path::new(key), errno)),
+        }
+    }
+
     /// Makes the superblock, mounts it detached, and attaches it.
     fn attach(self, attributes: MountAttrFlags, at: &Path) -> Result<(), MountError> {
-        let made =
-            fsconfig_create(&self.fd).and_then(|()| fsmount(&self.fd, FsMountFlags::FSMOUNT_CLOEXEC, attributes));
-        match made {
-            Ok(detached) => attach(&detached, at),
-            Err(errno) => Err(self.error("mount file system on", at, errno)),
-        }
+        self.detached(attributes, at).and_then(|detached| attach(&detached, at))
+    }
+
+    /// Makes the superblock and mounts it detached; an error names what `at` is.
+    fn detached(self, attributes: MountAttrFlags, at: &Path) -> Result<OwnedFd, MountError> {
+        fsconfig_create(&self.fd)
+            .and_then(|()| fsmount(&self.fd, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
+            .map_err(|errno| self.error("mount file system on", at, errno))
     }
 
     fn error(&self, call: &'static str, on: &Path, errno: Errno) -> MountError {
@@ -193,6 +203,65 @@ fn aufs_options(stack: &Stack) -> String {
         stack.lower.display(),
         stack.layer.xino.display()
     )
+}
+
+/// A mount option: its key, and its value where it has one.
+pub type MountOption = (&'static str, Option<String>);
+
+/// Mounts a tree of a server read-only, and nowhere: it is there as long as the descriptor is.
+///
+/// # Errors
+/// [`MountError`]
+pub fn open_tree_of(fs: &'static str, source: &str, options: &[MountOption]) -> Result<OwnedFd, MountError> {
+    let mut context = FsContext::open(fs)?.set_str("source", source)?.set_flag("ro")?;
+    for (key, value) in options {
+        context = match value {
+            Some(value) => context.set_str(key, value)?,
+            None => context.set_flag(key)?,
+        };
+    }
+    context.detached(MountAttrFlags::MOUNT_ATTR_RDONLY, Path::new(source))
+}
+
+/// Attaches what was mounted nowhere.
+///
+/// # Errors
+/// [`MountError`]
+pub fn attach_to(detached: &OwnedFd, at: &Path) -> Result<(), MountError> {
+    attach(detached, at)
+}
+
+/// Mounts a layer over a tree so that neither can be written: what comes of them is seen, and nothing is changed.
+///
+/// # Errors
+/// [`MountError`]
+pub fn mount_union_read_only(upper: &Path, lower: &Path, at: &Path) -> Result<(), MountError> {
+    FsContext::open("overlay")?
+        .set_str("source", "overlay")?
+        .set_str("lowerdir", &format!("{}:{}", upper.display(), lower.display()))?
+        .set_str("index", "off")?
+        .set_str("metacopy", "off")?
+        .set_str("redirect_dir", "nofollow")?
+        .set_str("xino", "off")?
+        .attach(MountAttrFlags::MOUNT_ATTR_RDONLY, at)
+}
+
+/// Keeps what is mounted at or below a place from being seen elsewhere, and the other way round. What is mounted below
+/// a place that shares its mounts cannot be moved.
+///
+/// # Errors
+/// [`MountError`]
+pub fn make_private(at: &Path) -> Result<(), MountError> {
+    mount_change(at, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(MountError::new("make private", at))
+}
+
+/// Mounts what is at one place at another one as well, without what is mounted below it.
+///
+/// # Errors
+/// [`MountError`]
+pub fn bind(from: &Path, to: &Path) -> Result<(), MountError> {
+    place(to).and_then(|_| mount_bind(from, to)).map_err(MountError::new("mount on", to))
 }
 
 /// Moves a mount, with all that is mounted below it. pivot_root(2) is no way: it refuses the initramfs.

@@ -29,6 +29,8 @@ pub struct Report {
     pub union: Option<String>,
     /// The side that is only read.
     pub lower: Option<Side>,
+    /// The tree that the node ran on before, where it moved to this one without a boot.
+    pub moved_from: Option<String>,
     /// The side that is written.
     pub upper: Option<Side>,
     /// The LUN that the upper side is on.
@@ -102,6 +104,7 @@ impl Report {
             mode: mode.to_owned(),
             union: None,
             lower: None,
+            moved_from: None,
             upper: None,
             iscsi: None,
             persistent: false,

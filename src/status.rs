@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::fs::StatVfs;
 
+use crate::generation::Newer;
 use crate::keeper::report::Kept;
 use crate::lower::Changed;
 use crate::network::lease::Known;
@@ -43,19 +44,22 @@ pub struct Now {
     pub leases: Vec<Known>,
     /// What changed in the tree on its server.
     pub changed: Option<Changed>,
+    /// Which generation of the tree is out.
+    pub newer: Option<Newer>,
 }
 
 impl Now {
-    /// Looks at the machine whose root is `root`.
+    /// Looks at the machine whose root is `root`, and which came up as the `report` says.
     ///
     /// # Errors
     /// Those of the files below `/run/sidus`.
-    pub fn look(root: &Path) -> io::Result<Self> {
+    pub fn look(root: &Path, report: &Report) -> io::Result<Self> {
         Ok(Self {
             usage: Usage::of_layer(),
             kept: Kept::look(root)?,
             leases: Known::look(root)?,
             changed: Changed::look(root)?,
+            newer: Newer::look(root, report)?,
         })
     }
 }
@@ -82,6 +86,12 @@ pub fn describe(report: &Report, now: &Now) -> String {
     }
     if let Some(lower) = &report.lower {
         line("lower", &format!("{} ({}) on {}, read-only", lower.source, lower.fs, lower.at));
+    }
+    if let Some(newer) = &now.newer {
+        line("generation", &newer.words());
+    }
+    if let Some(from) = &report.moved_from {
+        line("moved from", from);
     }
     if let Some(changed) = &now.changed {
         line("tree", &format!("CHANGED ON THE SERVER: {}; what was replaced is stale here: reboot", changed.some()));
@@ -113,7 +123,8 @@ pub fn describe(report: &Report, now: &Now) -> String {
         line("remedy", &failure.remedy);
         line("then", &failure.then);
     }
-    line("took", &format!("{}.{:03} ms at boot", report.total_us / 1000, report.total_us % 1000));
+    let when = if report.moved_from.is_some() { "to move here" } else { "at boot" };
+    line("took", &format!("{}.{:03} ms {when}", report.total_us / 1000, report.total_us % 1000));
     for step in &report.steps {
         line("", &format!("{:>7} us  {}", step.us, step.step));
     }

@@ -1,5 +1,5 @@
 //! `rootaufs watch`: tells a running node's administrator what otherwise shows too late: that the tree changed on its
-//! server, that nobody keeps the iSCSI session any more.
+//! server, that nobody keeps the iSCSI session any more; and that a newer generation of the tree is out.
 
 use std::io;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::mm::{mlockall, MlockAllFlags};
 
 use crate::folder::Folder;
+use crate::generation::Watcher;
 use crate::keeper::report::{KeeperReport, State};
 use crate::kmsg::{Level, Log};
 use crate::lower::Lower;
@@ -31,12 +32,16 @@ pub fn watch(root: &Path) -> io::Result<()> {
     let log = Log::open(root);
     let mut lower = Lower::open(root)?;
     lower.write(&run)?;
+    let mut generations = Watcher::new(root);
     let mut without_keeper = None;
     loop {
         sleep(EVERY);
         if let Some(words) = lower.look() {
             log.say(Level::Error, &words);
             lower.write(&run)?;
+        }
+        if let Some(words) = generations.look(&run)? {
+            log.say(Level::Info, &words);
         }
         // One that ended because the LUN is another node's has said so, and no other could do better.
         let gone = KeeperReport::read(root)?

@@ -14,6 +14,9 @@ fn pxe_by_bios_with_the_articles_default_entry() -> Result<()> {
     check_union(&mut node)?;
     let report = node.run("rootaufs status --json")?;
     assert!(report.contains("\"source\":\"10.13.20.13:/srv/nfsroot/sidus\""), "{report}");
+    let switch = node.run("rootaufs switch 2>&1; echo $?")?;
+    assert!(switch.contains("systemd 252 has no soft reboot") && switch.contains("systemctl reboot"), "{switch}");
+    assert!(switch.ends_with("\n3\n"), "{switch}");
     power_off(node)?;
     Ok(())
 }

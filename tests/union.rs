@@ -11,6 +11,9 @@ use std::process::{Command, Output};
 use rustix::mount::{mount, mount_bind, mount_bind_recursive, mount_change, MountFlags, MountPropagationFlags};
 use serde_json::Value;
 
+#[path = "union/switch.rs"]
+mod switch;
+
 /// Runs `scene` in a mount namespace of its own whose root is an initramfs that has a root mounted on `/root`.
 fn in_initramfs(cmdline: &str, scene: impl FnOnce(&Initramfs) + Send + 'static) {
     let cmdline = cmdline.to_owned();
@@ -51,6 +54,9 @@ impl Initramfs {
         mount_bind(stage.join("test/cmdline"), stage.join("proc/cmdline")).unwrap();
         fs::write(stage.join("test/rootaufs"), "").unwrap();
         mount_bind(env!("CARGO_BIN_EXE_rootaufs-initramfs"), stage.join("test/rootaufs")).unwrap();
+
+        fs::write(stage.join("test/switch"), "").unwrap();
+        mount_bind(env!("CARGO_BIN_EXE_rootaufs"), stage.join("test/switch")).unwrap();
 
         // The NFS root: writable, as a server may export it, with an owner and a mode of its own.
         let root = stage.join("root");

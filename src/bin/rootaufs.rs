@@ -14,7 +14,12 @@ use sidus::network::lease;
 use sidus::preview::preview;
 use sidus::report::{Report, REPORT};
 use sidus::status::{describe, Now};
+use sidus::switch::finish::{finish, try_init};
+use sidus::switch::switch;
 use sidus::watch::watch;
+
+/// Tells a script that the node gets to the generation by a reboot alone.
+const NEEDS_REBOOT: u8 = 3;
 
 fn main() -> ExitCode {
     let root = Path::new("/");
@@ -41,6 +46,17 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string(), 1),
         },
+        Verb::Switch(request) => match switch(root, &request) {
+            Ok(text) => print(&text),
+            Err(error) => complain(&error.to_string(), if error.needs_reboot() { NEEDS_REBOOT } else { 1 }),
+        },
+        Verb::FinishSwitch => match finish(root) {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        },
+        Verb::TryInit { root } => match try_init(&root) {
+            Err(error) => complain(&error.to_string(), 1),
+        },
         Verb::Watch => match watch(root) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&format!("cannot watch this node: {error}"), 1),
@@ -59,7 +75,9 @@ fn status(root: &Path, json: bool) -> std::io::Result<String> {
     if json {
         return std::fs::read_to_string(root.join(REPORT));
     }
-    Ok(describe(&Report::read(root)?, &Now::look(root)?))
+    let report = Report::read(root)?;
+    let now = Now::look(root, &report)?;
+    Ok(describe(&report, &now))
 }
 
 /// Reads the file as the initramfs will; a relative path begins where this program was called.

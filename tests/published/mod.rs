@@ -44,6 +44,7 @@ pub fn server(machine: &Machine) {
         "scripts/init-bottom/rootaufs",
         "conf-hooks.d/rootaufs",
         "systemd/sidus-watch.service",
+        "systemd/sidus-switch.service",
         "rootaufs.8",
     ] {
         machine.put(&format!("usr/share/sidus/{file}"), file);

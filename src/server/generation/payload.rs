@@ -14,7 +14,7 @@ pub const PROGRAMS: &str = "/usr/lib/sidus";
 pub const HOOKS: &str = "/usr/share/sidus";
 
 /// Folder, name there, place in the tree, mode.
-const FILES: [(&str, &str, &str, u32); 8] = [
+const FILES: [(&str, &str, &str, u32); 9] = [
     (PROGRAMS, "rootaufs", "usr/sbin/rootaufs", 0o755),
     (PROGRAMS, "rootaufs-initramfs", "usr/lib/sidus/rootaufs-initramfs", 0o755),
     (PROGRAMS, "rootaufs-shutdown", "usr/lib/sidus/rootaufs-shutdown", 0o755),
@@ -22,12 +22,15 @@ const FILES: [(&str, &str, &str, u32); 8] = [
     (HOOKS, "scripts/init-bottom/rootaufs", "usr/share/initramfs-tools/scripts/init-bottom/rootaufs", 0o755),
     (HOOKS, "conf-hooks.d/rootaufs", "usr/share/initramfs-tools/conf-hooks.d/rootaufs", 0o644),
     (HOOKS, "systemd/sidus-watch.service", "usr/lib/systemd/system/sidus-watch.service", 0o644),
+    (HOOKS, "systemd/sidus-switch.service", "usr/lib/systemd/system/sidus-switch.service", 0o644),
     (HOOKS, "rootaufs.8", "usr/share/man/man8/rootaufs.8", 0o644),
 ];
 
 /// Place in the tree, where it leads.
-const LINKS: [(&str, &str); 1] =
-    [("usr/lib/systemd/system/multi-user.target.wants/sidus-watch.service", "../sidus-watch.service")];
+const LINKS: [(&str, &str); 2] = [
+    ("usr/lib/systemd/system/multi-user.target.wants/sidus-watch.service", "../sidus-watch.service"),
+    ("usr/lib/systemd/system/systemd-soft-reboot.service.wants/sidus-switch.service", "../sidus-switch.service"),
+];
 
 /// What puts it into the tree in `folder`.
 #[must_use]
