@@ -141,6 +141,9 @@ fn a_node_that_is_logged_in_keeps_its_disk_unless_forced() {
     let inode = |name: &str| fs::metadata(luns.join(name)).unwrap().ino();
     let first = inode("n1.img");
     let session = log_in(&tgt, INITIATOR, Some(known.clone())).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&machine.succeeds(&["status", "--json"])).unwrap();
+    assert_eq!(status.pointer("/0/layer").and_then(serde_json::Value::as_str), Some("disk"), "{status}");
+    assert_eq!(status.pointer("/0/up"), Some(&serde_json::Value::Bool(false)), "it has no root by NFS");
     for command in [&["node", "reset", "n1", "--yes"][..], &["node", "remove", "n1", "--keep-disk"]] {
         let said = machine.fails(command);
         let expected = format!(

@@ -57,6 +57,12 @@ pub enum Verb {
         #[command(subcommand)]
         verb: TargetVerb,
     },
+    /// Show which nodes are up, on which generation, and on what they write
+    Status {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Look for what is not as it is to be on this server, and say the remedy
     Check {
         /// For programs

@@ -35,6 +35,7 @@ pub mod node;
 pub mod output;
 pub mod paths;
 pub mod services;
+pub mod status;
 pub mod target;
 pub mod tree;
 
@@ -70,6 +71,9 @@ pub enum Error {
     /// A node.
     #[error(transparent)]
     Node(#[from] node::NodeError),
+    /// What nodes do.
+    #[error(transparent)]
+    Status(#[from] status::StatusError),
     /// A node's target.
     #[error(transparent)]
     Target(#[from] target::TargetError),
@@ -106,6 +110,7 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         Verb::Init(options) => init::run(common, &options),
         Verb::Node { verb } => node::run(common, &verb),
         Verb::Target { verb: target::update::TargetVerb::Update(options) } => target::update::run(common, &options),
+        Verb::Status { json } => status::run(common, json),
         Verb::Check { json } => check::run(common, json),
         Verb::Config { json } => {
             let config = Config::read(&common.root)?;

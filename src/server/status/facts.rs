@@ -1,0 +1,101 @@
+//! What this machine knows of its nodes.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use crate::server::clock::Time;
+use crate::server::config::Config;
+use crate::server::paths::{look, names, read_text};
+use crate::server::target::{self, Served};
+
+/// The clients of NFSv4 (the kernel's fs/nfsd/nfs4state.c).
+const CLIENTS: &str = "/proc/fs/nfsd/clients";
+/// All connections (proc_pid_net(5)).
+const CONNECTIONS: &str = "/proc/net/tcp";
+/// What was ever mounted by NFSv3 (rmtab(5) is what mountd keeps).
+const RMTAB: &str = "/var/lib/nfs/rmtab";
+/// NFS's port.
+const PORT: u16 = 2049;
+/// No such file is longer, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
+/// What is known.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Who has a connection to the NFS server.
+    pub(super) connected: Vec<Ipv4Addr>,
+    /// The clients of NFSv4.
+    pub(super) clients: Vec<Client>,
+    /// Host and folder.
+    pub(super) mounted: Vec<(String, PathBuf)>,
+    /// The targets; none where the service does not answer.
+    pub(super) targets: Option<Vec<Served>>,
+    /// What could not be known.
+    pub(super) notes: Vec<String>,
+}
+
+/// A client of NFSv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) address: Ipv4Addr,
+    /// When it first came.
+    pub(super) since: Option<Time>,
+}
+
+impl Facts {
+    pub(super) fn read(root: &Path, config: &Config) -> io::Result<Self> {
+        let mut facts = Self::default();
+        let text = |path: &Path| {
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+            read_text(root, path, MAX_FILE).map(Option::unwrap_or_default).map_err(named)
+        };
+        facts.connected = connections(&text(Path::new(CONNECTIONS))?);
+        facts.mounted = mounted(&text(Path::new(RMTAB))?);
+        for number in names(root, Path::new(CLIENTS))? {
+            let folder = Path::new(CLIENTS).join(number);
+            // It may have gone meanwhile.
+            let Ok(info) = text(&folder.join("info")) else { continue };
+            let since = look(root, &folder)?.and_then(|found| found.modified().ok()).map(Time::of);
+            facts.clients.extend(client(&info).map(|address| Client { address, since }));
+        }
+        match target::served(root, config.settings.services.target) {
+            Ok(served) => facts.targets = Some(served),
+            Err(error) => facts.notes.push(error.to_string()),
+        }
+        Ok(facts)
+    }
+}
+
+/// The other ends of the connections to [`PORT`] that stand.
+pub(super) fn connections(text: &str) -> Vec<Ipv4Addr> {
+    const ESTABLISHED: &str = "01";
+    let end = |text: &str| -> Option<(Ipv4Addr, u16)> {
+        let (address, port) = text.split_once(':')?;
+        // In this machine's order of bytes.
+        let bytes = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
+        Some((Ipv4Addr::from(bytes), u16::from_str_radix(port, 16).ok()?))
+    };
+    let other = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (here, there, state) = (end(words.next()?)?, end(words.next()?)?, words.next()?);
+        (here.1 == PORT && state == ESTABLISHED).then_some(there.0)
+    };
+    text.lines().filter_map(other).collect()
+}
+
+/// `10.13.20.21:/srv/sidus/generations/hpc/20261126-1:0x00000001`
+pub(super) fn mounted(text: &str) -> Vec<(String, PathBuf)> {
+    let line = |line: &str| {
+        let (host, rest) = line.split_once(':')?;
+        let (path, _) = rest.rsplit_once(':')?;
+        Some((host.to_owned(), PathBuf::from(path)))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// `address: "10.13.20.21:790"`
+pub(super) fn client(info: &str) -> Option<Ipv4Addr> {
+    let address = info.lines().find_map(|line| line.trim().strip_prefix("address: "))?.trim_matches('"');
+    address.rsplit_once(':')?.0.parse().ok()
+}

@@ -1,0 +1,135 @@
+//! `sidus status`: which nodes are up, on which generation, and on what they write. What this server cannot know is said so:
+//! NFSv3, by which nodes mount their root, knows of no clients, only of connections and of what was ever mounted.
+
+mod facts;
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::cli::Common;
+use super::config::{Config, Node};
+use super::output;
+use super::target;
+use facts::Facts;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum StatusError {
+    /// What is said of the machine cannot be read.
+    #[error("cannot look at this machine: {0}")]
+    Facts(io::Error),
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Row {
+    node: String,
+    ip: Ipv4Addr,
+    /// Whether it has a connection to the NFS server.
+    up: bool,
+    /// Since when: only NFSv4's clients tell.
+    since: Option<String>,
+    /// The generations that it may be on, as `tree/name`: more than one where it mounted others before, none where it is
+    /// not known.
+    generations: Vec<String>,
+    /// On what it writes.
+    layer: Layer,
+}
+
+/// On what a node writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Layer {
+    /// Its memory.
+    Memory,
+    /// Its disk: it is logged in.
+    Disk,
+    /// It has a disk, and is not logged in.
+    DiskUnused,
+    /// It has a disk, and the target service does not answer.
+    Unknown,
+}
+
+/// Does it.
+///
+/// # Errors
+/// [`StatusError`]
+pub fn run(common: &Common, json: bool) -> Result<(), super::Error> {
+    let config = Config::read(&common.root)?;
+    let facts = Facts::read(&common.root, &config).map_err(StatusError::Facts)?;
+    let rows: Vec<_> = config.nodes.iter().map(|node| row(&config, node, &facts)).collect();
+    for note in &facts.notes {
+        eprintln!("note: {note}");
+    }
+    if json {
+        return output::print_json(&rows).map_err(super::Error::Print);
+    }
+    output::print(&table(&rows));
+    Ok(())
+}
+
+fn row(config: &Config, node: &Node, facts: &Facts) -> Row {
+    let ip = node.file.ip;
+    let client = facts.clients.iter().find(|client| client.address == ip);
+    let up = facts.connected.contains(&ip) || client.is_some();
+    let base = config.settings.folders.generations.path();
+    let name = node.name.as_str();
+    let is_it = |host: &str| host == ip.to_string() || host == name || host.split('.').next() == Some(name);
+    let mounted = facts.mounted.iter().filter(|(host, _)| up && is_it(host));
+    let generations = mounted.filter_map(|(_, path)| Some(path.strip_prefix(base).ok()?.display().to_string()));
+    let iqn = target::iqn(ip);
+    let layer = match (node.file.persistent, &facts.targets) {
+        (None, _) => Layer::Memory,
+        (Some(_), None) => Layer::Unknown,
+        (Some(_), Some(served)) => {
+            let is_used = served.iter().any(|target| target.iqn == iqn && !target.sessions.is_empty());
+            if is_used {
+                Layer::Disk
+            } else {
+                Layer::DiskUnused
+            }
+        }
+    };
+    Row {
+        node: node.name.to_string(),
+        ip,
+        up,
+        since: client.and_then(|client| client.since).map(|since| since.to_string()),
+        generations: generations.collect(),
+        layer,
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let cells = rows.iter().map(|row| {
+        let generation = match row.generations.as_slice() {
+            [] if row.up => "not known".to_owned(),
+            [] => "-".to_owned(),
+            [one] => one.clone(),
+            more => format!("one of {}", more.join(", ")),
+        };
+        let layer = match row.layer {
+            Layer::Memory if row.up => "memory",
+            Layer::Disk => "disk",
+            Layer::DiskUnused if row.up => "not on its disk",
+            Layer::Unknown => "not known",
+            Layer::Memory | Layer::DiskUnused => "-",
+        };
+        let up = if row.up { "up" } else { "down" };
+        let since = match (&row.since, row.up) {
+            (Some(since), _) => since.clone(),
+            (None, true) => "not known".to_owned(),
+            (None, false) => "-".to_owned(),
+        };
+        [row.node.clone(), row.ip.to_string(), up.to_owned(), generation, layer.to_owned(), since]
+    });
+    let head = ["NODE", "ADDRESS", "IS", "GENERATION", "WRITES TO", "SINCE"].map(str::to_owned);
+    output::table(&std::iter::once(head).chain(cells).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
