@@ -123,6 +123,16 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
     assert!(entry.contains(" aufs=iscsi ISCSI_TARGET_IP=10.13.20.13 quiet\n"), "{entry}");
     assert!(machine.read("var/lib/sidus/dhcp-hosts").contains("52:54:00:0d:14:15,10.13.20.21,n1"));
     assert_eq!(machine.succeeds(&ADD), "sidus: nothing to do\n");
+    let check = || machine::said(&machine.sidus(&["check"]));
+    let good = check();
+    assert!(!good.contains("n1") && !good.contains("sidus-nodes"), "{good}");
+    tgt.admin(&format!("--op unbind --mode target --tid 1 -Q {INITIATOR}"));
+    fs::rename(&image, luns.join("away")).unwrap();
+    let bad = check();
+    for line in ["n1.img, is not there\n", "lets in another initiator than its own\n    sidus target update\n"] {
+        assert!(bad.contains(line), "{line}\n{bad}");
+    }
+    fs::rename(luns.join("away"), &image).unwrap();
     // After a restart, tgt.service has it from the file.
     drop(tgt);
     let tgt = Tgt::controlled_at("127.0.0.1", &machine.root().join("var/run/tgtd/socket"));

@@ -22,6 +22,7 @@ fn each_finding_has_a_remedy() {
             ..services::Facts::default()
         },
         units: vec![("dnsmasq.service", "active".to_owned())],
+        nodes: nodes::Facts { is_exported: true, ..nodes::Facts::default() },
         ..Facts::default()
     };
     assert_eq!(findings(&config, &good), []);

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
-use super::units;
+use super::{nodes, units};
 use crate::server::config::{Config, TftpService};
 use crate::server::engine::command::{self, Around};
 use crate::server::engine::{is_done, EngineError, Journal, Run};
 use crate::server::paths::within;
-use crate::server::services;
+use crate::server::{node, services};
 
 /// With less than this, in bytes, the next tree or the next node's disk will not fit.
 const SCARCE: u64 = 1 << 30;
@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) units: Vec<(&'static str, String)>,
     /// What TFTP cannot serve.
     pub(super) unreadable: Vec<PathBuf>,
+    /// What nodes need.
+    pub(super) nodes: nodes::Facts,
     /// The folders with hardly any room, and how many bytes they have.
     pub(super) full: Vec<(PathBuf, u64)>,
 }
@@ -48,9 +50,9 @@ pub(super) enum Drift {
 impl Facts {
     pub(super) fn read(root: &Path, config: &Config) -> io::Result<Self> {
         let folders = &config.settings.folders;
-        let services = services::Facts::read(root, folders)?;
+        let known = node::facts::Facts::read(root, config)?;
         let mut drifts = Vec::new();
-        for action in services::commit(config, &services).actions {
+        for action in node::commit::commit(config, &known).map_err(io::Error::other)?.actions {
             match is_done(root, &action) {
                 Ok(true) => {}
                 Ok(false) => drifts.push(Drift::Other(action.to_string())),
@@ -73,7 +75,8 @@ impl Facts {
         }
         Ok(Self {
             unfinished: unfinished.map(|journal| format!("`{}` ({})", journal.command, journal.since)),
-            services,
+            nodes: nodes::Facts::read(root, config, &known)?,
+            services: known.services,
             drifts,
             units: units.into_iter().map(|unit| (unit, state_of(unit))).collect(),
             unreadable,
@@ -118,6 +121,10 @@ fn look_into(root: &Path, folder: &Path, unreadable: &mut Vec<PathBuf>) -> io::R
             seen = seen.saturating_add(1);
             let entry = entry?;
             let path = folder.join(entry.file_name());
+            if path.ends_with(node::ARCHIVES) {
+                // The TFTP server's user alone may look into it.
+                continue;
+            }
             let is_folder = look_at(root, &path, unreadable)?;
             // Links are not followed: they may lead in a circle.
             if is_folder && entry.file_type()?.is_dir() && seen < MAX_FILES {

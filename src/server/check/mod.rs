@@ -3,6 +3,7 @@
 //! To add a check: what it has to know to [`facts::Facts`], and a pure function of that to [`findings`].
 
 mod facts;
+mod nodes;
 
 use std::fmt;
 use std::io;
@@ -97,6 +98,7 @@ fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
         let path = path.display();
         findings.push(Finding::new(format!("{path}: the TFTP server may not read it"), format!("chmod a+rX {path}")));
     }
+    findings.extend(nodes::findings(config, &facts.nodes));
     for (folder, free) in &facts.full {
         findings.push(Finding::new(
             format!("{}: {} MiB are free where it is", folder.display(), free >> 20),

@@ -104,7 +104,8 @@ pub struct Served {
 
 impl Served {
     /// Whether it is as it is to be, as far as the service says.
-    fn is(&self, target: &Target) -> bool {
+    #[must_use]
+    pub fn is(&self, target: &Target) -> bool {
         let accounts = [&target.account.username, &target.account.username_in];
         self.images == [target.image.as_path()]
             && self.initiators == [target.initiator.as_str()]
