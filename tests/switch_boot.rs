@@ -14,6 +14,10 @@ const STOPPED: Duration = Duration::from_secs(120);
 /// Until `rootaufs watch` has told what was published: it looks every 30 seconds.
 const TOLD: Duration = Duration::from_secs(90);
 
+/// The keeper's process, and whether it runs.
+const KEEPER: &str = "grep -o '\"pid\":[0-9]*' /run/sidus/keeper.json; \
+                      grep -lx '@rootaufs' /proc/[0-9]*/cmdline -z 2>/dev/null || true";
+
 /// Generations of a tree on the server: `a`, which is current, and `b`. They share all files but those of `/etc`.
 struct Generations {
     lab: Lab,
@@ -141,13 +145,13 @@ fn with_a_layer_that_is_kept_there_and_back() -> Result<()> {
     let line = format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:{port} root=LABEL=ISCSI panic=30");
     let mut moving = generations.boot(161, &line)?;
     moving.node.run("echo before >/etc/written; rm /etc/debian_version")?;
-    let keeper = moving.node.run("pgrep -f @rootaufs")?;
+    let keeper = moving.node.run(KEEPER)?;
     generations.publish("b")?;
     moving.moves("", "a", "b")?;
     moving.node.run("echo between >>/etc/written")?;
     moving.moves("a", "b", "a")?;
     assert_eq!(moving.node.run("cat /etc/written; ls /etc/debian_version 2>/dev/null || true")?, "before\nbetween\n");
-    assert_eq!(moving.node.run("pgrep -f @rootaufs")?, keeper);
+    assert_eq!(moving.node.run(KEEPER)?, keeper);
     moving.node.power_off()?;
     trouble_on_console(&mut moving.node)?;
     let console = common::since_boot(&mut moving.node)?;
