@@ -7,6 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::INITRAMFS;
+use sidus_lab::faults::note;
 use sidus_lab::target::{initiator, iqn, Target};
 use sidus_lab::{records, Lab, Node, Result};
 
@@ -102,86 +103,6 @@ fn is_free(lab: &Lab, number: u8, owner: u8, port: u16) -> Result<()> {
 }
 
 #[test]
-fn a_second_node_is_refused_by_lio_also_while_the_first_is_halted() -> Result<()> {
-    let lab = Lab::open()?;
-    let target = Target::new(&lab, 181).by_lio(3381)?;
-    target.let_in_by_lio(&initiator(182))?;
-    // tgt grants no digests.
-    let mut node = boot_writer(&lab, 181, 3381, " sidus.iscsi.digest=crc32c")?;
-    is_refused(&lab, 182, 181, 3381)?;
-    writes_on(&mut node)?;
-    // A login to LIO is the same node, however often.
-    recovers(&mut node, |node| node.run("ss -K dst 10.13.20.14 dport = 3381 | grep -q 3381").map(drop))?;
-    node.pause()?;
-    is_refused(&lab, 182, 181, 3381)?;
-    node.resume()?;
-    writes_on(&mut node)?;
-    comes_back(node, &target, "write through")?;
-    is_free(&lab, 182, 181, 3381)?;
-    target.remove_from_lio()
-}
-
-#[test]
-fn a_reservation_by_tgt_outlives_a_login_and_a_restart_of_the_target() -> Result<()> {
-    let lab = Lab::open()?;
-    let target = Target::new(&lab, 183);
-    target.make_image()?;
-    target.serve_by_own_tgtd(3383)?;
-    let mut node = boot_writer(&lab, 183, 3383, "")?;
-    is_refused(&lab, 184, 183, 3383)?;
-    writes_on(&mut node)?;
-    // To tgt, the next login is another node, and the kernel writes at once.
-    recovers(&mut node, |node| node.run("ss -K dst 10.13.20.14 dport = 3383 | grep -q 3383").map(drop))?;
-    // A target that starts anew has forgotten all.
-    recovers(&mut node, |_| target.kill_own_tgtd().and_then(|()| target.serve_by_own_tgtd(3383)))?;
-    assert!(node.run("dmesg")?.contains("the target had forgotten whose the LUN is: reserved again"));
-    is_refused(&lab, 184, 183, 3383)?;
-    writes_on(&mut node)?;
-    comes_back(node, &target, "write back")?;
-    is_free(&lab, 184, 183, 3383)?;
-    target.kill_own_tgtd()
-}
-
-#[test]
-fn a_node_whose_lun_another_one_got_writes_no_more() -> Result<()> {
-    let lab = Lab::open()?;
-    let target = Target::new(&lab, 185);
-    target.make_image()?;
-    target.serve_by_own_tgtd(3385)?;
-    let mut node = boot_writer(&lab, 185, 3385, "")?;
-    // Cut off, the target starts anew, and another node has the LUN.
-    node.set_link(false)?;
-    target.kill_own_tgtd()?;
-    target.serve_by_own_tgtd(3385)?;
-    let mut other = lab.node(186).cmdline(&line(185, 3385)).boot()?;
-    other.expect(UNION, INITRAMFS)?;
-    node.set_link(true)?;
-    node.expect(&format!("rootaufs: LUN LOST: {}", reserved_by(186)), INITRAMFS)?;
-    let states = "cat /run/sidus/keeper.json; rootaufs status; cat /run/lab-writer.failed; ls /sys/class/iscsi_session";
-    let left = node.run(states)?;
-    for text in ["\"state\":\"lost\"", "LUN LOST, nothing more is written", ": FAILED"] {
-        assert!(left.contains(text), "{text:?} is not in\n{left}");
-    }
-    assert!(!left.contains("session1\n"), "{left}");
-    node.power_cut()?;
-    // It was dead for good, and now the other one is: a third one is told to take the LUN.
-    let mut third = lab.node(187).cmdline(&format!("{} sidus.iscsi.guard=take", line(185, 3385))).boot()?;
-    third.expect(UNION, INITRAMFS)?;
-    third.wait_shell()?;
-    // Whatever the other one still writes, the target refuses.
-    other.wait_shell()?;
-    let refused = other.output("echo late >/var/late && sync /var/late", Duration::from_secs(120))?;
-    assert_ne!(refused.status, 0, "{}", refused.text);
-    assert!(other.run("dmesg")?.contains("reservation conflict"));
-    other.power_cut()?;
-    third.run("echo in time >/var/third; sync")?;
-    third.power_cut()?;
-    target.run_on_image("e2fsck -fp $image || [ $? -eq 1 ]; e2fsck -fn $image")?;
-    assert_eq!(target.file_on_image("/var/third")?, "in time\n");
-    target.kill_own_tgtd()
-}
-
-#[test]
 fn without_reservations_the_file_system_has_to_guard_itself() -> Result<()> {
     let lab = Lab::open()?;
     let target = Target::new(&lab, 188).by_lio(3388)?;
@@ -198,4 +119,105 @@ fn without_reservations_the_file_system_has_to_guard_itself() -> Result<()> {
     target.run_on_image("e2fsck -fp $image || [ $? -eq 1 ]; tune2fs -O mmp $image")?;
     boot("", &["by the file system's own multiple mount protection", UNION])?;
     target.remove_from_lio()
+}
+
+/// A name by which `./qemu/lab test faults` finds them.
+mod faults {
+    use super::*;
+
+    #[test]
+    fn a_second_node_is_refused_by_lio_also_while_the_first_is_halted() -> Result<()> {
+        let lab = Lab::open()?;
+        let target = Target::new(&lab, 181).by_lio(3381)?;
+        target.let_in_by_lio(&initiator(182))?;
+        // tgt grants no digests.
+        let mut node = boot_writer(&lab, 181, 3381, " sidus.iscsi.digest=crc32c")?;
+        is_refused(&lab, 182, 181, 3381)?;
+        writes_on(&mut node)?;
+        // A login to LIO is the same node, however often.
+        recovers(&mut node, |node| node.run("ss -K dst 10.13.20.14 dport = 3381 | grep -q 3381").map(drop))?;
+        node.pause()?;
+        is_refused(&lab, 182, 181, 3381)?;
+        node.resume()?;
+        writes_on(&mut node)?;
+        comes_back(node, &target, "write through")?;
+        is_free(&lab, 182, 181, 3381)?;
+        note(
+            "second node with one LUN, also while the first is halted (LIO)",
+            "refused, and told which node has it",
+            "so it was, twice",
+        )?;
+        target.remove_from_lio()
+    }
+
+    #[test]
+    fn a_reservation_by_tgt_outlives_a_login_and_a_restart_of_the_target() -> Result<()> {
+        let lab = Lab::open()?;
+        let target = Target::new(&lab, 183);
+        target.make_image()?;
+        target.serve_by_own_tgtd(3383)?;
+        let mut node = boot_writer(&lab, 183, 3383, "")?;
+        is_refused(&lab, 184, 183, 3383)?;
+        writes_on(&mut node)?;
+        // To tgt, the next login is another node, and the kernel writes at once.
+        recovers(&mut node, |node| node.run("ss -K dst 10.13.20.14 dport = 3383 | grep -q 3383").map(drop))?;
+        // A target that starts anew has forgotten all.
+        recovers(&mut node, |_| target.kill_own_tgtd().and_then(|()| target.serve_by_own_tgtd(3383)))?;
+        assert!(node.run("dmesg")?.contains("the target had forgotten whose the LUN is: reserved again"));
+        is_refused(&lab, 184, 183, 3383)?;
+        writes_on(&mut node)?;
+        comes_back(node, &target, "write back")?;
+        is_free(&lab, 184, 183, 3383)?;
+        note(
+            "second node with one LUN, also after a restart of the target (tgt)",
+            "refused, and told which node has it",
+            "so it was, twice",
+        )?;
+        target.kill_own_tgtd()
+    }
+
+    #[test]
+    fn a_node_whose_lun_another_one_got_writes_no_more() -> Result<()> {
+        let lab = Lab::open()?;
+        let target = Target::new(&lab, 185);
+        target.make_image()?;
+        target.serve_by_own_tgtd(3385)?;
+        let mut node = boot_writer(&lab, 185, 3385, "")?;
+        // Cut off, the target starts anew, and another node has the LUN.
+        node.set_link(false)?;
+        target.kill_own_tgtd()?;
+        target.serve_by_own_tgtd(3385)?;
+        let mut other = lab.node(186).cmdline(&line(185, 3385)).boot()?;
+        other.expect(UNION, INITRAMFS)?;
+        node.set_link(true)?;
+        node.expect(&format!("rootaufs: LUN LOST: {}", reserved_by(186)), INITRAMFS)?;
+        let states =
+            "cat /run/sidus/keeper.json; rootaufs status; cat /run/lab-writer.failed; ls /sys/class/iscsi_session";
+        let left = node.run(states)?;
+        for text in ["\"state\":\"lost\"", "LUN LOST, nothing more is written", ": FAILED"] {
+            assert!(left.contains(text), "{text:?} is not in\n{left}");
+        }
+        assert!(!left.contains("session1\n"), "{left}");
+        node.power_cut()?;
+        // It was dead for good, and now the other one is: a third one is told to take the LUN.
+        let mut third = lab.node(187).cmdline(&format!("{} sidus.iscsi.guard=take", line(185, 3385))).boot()?;
+        third.expect(UNION, INITRAMFS)?;
+        third.wait_shell()?;
+        // Whatever the other one still writes, the target refuses.
+        other.wait_shell()?;
+        let refused = other.output("echo late >/var/late && sync /var/late", Duration::from_secs(120))?;
+        assert_ne!(refused.status, 0, "{}", refused.text);
+        assert!(other.run("dmesg")?.contains("reservation conflict"));
+        other.power_cut()?;
+        third.run("echo in time >/var/third; sync")?;
+        third.power_cut()?;
+        target.run_on_image("e2fsck -fp $image || [ $? -eq 1 ]; e2fsck -fn $image")?;
+        assert_eq!(target.file_on_image("/var/third")?, "in time\n");
+        note(
+            "LUN taken by another node while this one was cut off",
+            "it writes nothing more, and says so",
+            "so it did; the LUN is clean",
+        )?;
+        target.kill_own_tgtd()
+    }
 }

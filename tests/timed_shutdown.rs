@@ -7,6 +7,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{since_boot, trouble_on_console};
+use sidus_lab::faults::note;
+use sidus_lab::records;
 use sidus_lab::target::{initiator, iqn, Target};
 use sidus_lab::{Lab, Node, Result, Suite};
 
@@ -149,33 +151,53 @@ fn debian_13() -> Result<()> {
     falling.target.remove_from_lio()
 }
 
-/// Goes down with a target that `fault` ends, while something writes.
-fn goes_down_without(number: u8, port: u16, verb: &str, fault: impl FnOnce(&Lab, &Target) -> Result<()>) -> Result<()> {
-    let lab = Lab::open()?;
-    let target = Target::new(&lab, number);
-    target.make_image()?;
-    target.serve_by_own_tgtd(port)?;
-    let mut node = lab.node(number).cmdline(&line(port)).boot()?;
-    node.wait_running()?;
-    node.run("nohup lab-writer /var/records >/dev/null 2>&1 &")?;
-    node.wait_until("[ $(cut -d ' ' -f 1 /run/lab-writer) -ge 5 ]", Duration::from_secs(60))?;
-    let requested = request(&mut node, verb)?;
-    fault(&lab, &target)?;
-    node.wait_end(DEAD + DELAY * 4)?;
-    let took = requested.elapsed();
-    says(&mut node, "rootaufs: shutdown: /dev/sda is given up")?;
-    in_time(&format!("{verb} with the target dead"), took, DEAD);
-    target.kill_own_tgtd()?;
-    // What the journal has is whole.
-    target.run_on_image("e2fsck -fp $image || [ $? -eq 1 ]; e2fsck -fn $image").map(drop)
-}
+/// A name by which `./qemu/lab test faults` finds them.
+mod faults {
+    use super::*;
 
-#[test]
-fn power_off_with_a_target_that_was_killed() -> Result<()> {
-    goes_down_without(155, 3355, "poweroff", |_, target| target.kill_own_tgtd())
-}
+    /// Goes down with a target that `fault` ends, while something writes.
+    fn goes_down_without(
+        (number, port): (u8, u16),
+        verb: &str,
+        what: &str,
+        fault: impl FnOnce(&Lab, &Target) -> Result<()>,
+    ) -> Result<()> {
+        let lab = Lab::open()?;
+        let target = Target::new(&lab, number);
+        target.make_image()?;
+        target.serve_by_own_tgtd(port)?;
+        let mut node = lab.node(number).cmdline(&line(port)).boot()?;
+        node.wait_running()?;
+        node.run("nohup lab-writer /var/records >/dev/null 2>&1 &")?;
+        node.wait_until("[ $(cut -d ' ' -f 1 /run/lab-writer) -ge 5 ]", Duration::from_secs(60))?;
+        let requested = request(&mut node, verb)?;
+        let (synced, _) = records::progress(&node.run("cat /run/lab-writer")?)?;
+        fault(&lab, &target)?;
+        node.wait_end(DEAD + DELAY * 4)?;
+        let took = requested.elapsed();
+        says(&mut node, "rootaufs: shutdown: /dev/sda is given up")?;
+        in_time(&format!("{verb} with the target dead"), took, DEAD);
+        target.kill_own_tgtd()?;
+        // What the journal has is whole.
+        target.run_on_image("e2fsck -fp $image || [ $? -eq 1 ]; e2fsck -fn $image")?;
+        let whole = records::check(&target.file_on_image("/var/records")?, synced)?;
+        let (what, expected) = (format!("{verb} during a fault: {what}"), "down within 30 s, nothing synced is lost");
+        note(
+            &what,
+            expected,
+            &format!("after {:.1} s; {whole} records, {synced} known to be synced", took.as_secs_f64()),
+        )
+    }
 
-#[test]
-fn reboot_with_a_target_that_is_silent() -> Result<()> {
-    goes_down_without(156, 3356, "reboot", |lab, _| lab.server().run("kill -STOP $(cat /run/tgtd.156)").map(drop))
+    #[test]
+    fn power_off_with_a_target_that_was_killed() -> Result<()> {
+        goes_down_without((155, 3355), "poweroff", "the target was killed", |_, target| target.kill_own_tgtd())
+    }
+
+    #[test]
+    fn reboot_with_a_target_that_is_silent() -> Result<()> {
+        goes_down_without((156, 3356), "reboot", "the target is silent", |lab, _| {
+            lab.server().run("kill -STOP $(cat /run/tgtd.156)").map(drop)
+        })
+    }
 }
