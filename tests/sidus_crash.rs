@@ -91,3 +91,20 @@ fn nodes() {
         }
     }
 }
+
+#[test]
+fn tree_create() {
+    let prepare = |machine: &Machine| {
+        machine.put(
+            "etc/sidus/sidus.toml",
+            "[server]\naddress = \"10.13.20.13\"\nsubnet = \"10.13.20.0/24\"\n[services]\ndhcp = \"none\"\ntftp = \"none\"\n\
+             nfs = \"none\"\ntarget = \"none\"\n[tree]\nmirror = \"http://mirror.example/debian\"\n",
+        );
+        machine.stub("mmdebstrap");
+        // Which of its words is the folder?
+        let makes = "for word; do\n\tcase $word in /*) mkdir -p \"$word/etc\" && echo made >\"$word/etc/debian_version\" ;; esac\ndone\n";
+        let stub = machine.read("usr/local/sbin/mmdebstrap");
+        machine.put("usr/local/sbin/mmdebstrap", &format!("{stub}{makes}"));
+    };
+    survives_each(13, "tree-create", prepare, &["tree", "create", "hpc"]);
+}

@@ -218,3 +218,81 @@ fn a_tree_is_made_whole_or_not_at_all() {
 /// In place of mmdebstrap: which of its arguments is the folder?
 const MAKES_A_TREE: &str = "#!/bin/sh\necho \"mmdebstrap $*\" >>/var/log/calls\nfor word; do\n\
     case $word in /*) mkdir -p \"$word/etc\" && echo made >\"$word/etc/debian_version\";; esac\ndone\n";
+
+fn for_root_alone(machine: &Machine, path: &str) {
+    fs::set_permissions(machine.root().join(path), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn site_files_are_shown_and_then_brought_into_the_tree() {
+    let machine = server("tree-site");
+    machine.put("etc/sidus/site/etc/fstab", "{{server}}:/home /home nfs4 defaults 0 0\n");
+    machine.put("etc/sidus/site/etc/locale.gen", "fr_FR.UTF-8 UTF-8\n");
+    machine.put("etc/sidus/site/etc/locale.gen~", "an editor's");
+    machine.put("etc/sidus/site/etc/ldap.secret", "very secret\n");
+    machine.put("etc/sidus/site/lib/firmware/card.bin", "firmware");
+    machine.put("etc/sidus/site/etc/resolv.conf", "nameserver {{server}}\n");
+    for_root_alone(&machine, "etc/sidus/site/etc/ldap.secret");
+    machine.put(&format!("{TREE}/etc/fstab"), "# no file system\n");
+    machine.put(&format!("{TREE}/usr/lib/os-release"), "");
+    let tree = machine.root().join(TREE);
+    symlink("usr/lib", tree.join("lib")).unwrap();
+    symlink("/etc/passwd", tree.join("etc/resolv.conf")).unwrap();
+
+    let before = of_tree(&machine);
+    let dry = machine.succeeds(&["tree", "site", "hpc", "--dry-run"]);
+    for line in [
+        "write /srv/sidus/trees/hpc/etc/fstab (0644)\n",
+        "    -# no file system\n    +10.13.20.13:/home /home nfs4 defaults 0 0\n",
+        "    +fr_FR.UTF-8 UTF-8\n",
+        "write /srv/sidus/trees/hpc/usr/lib/firmware/card.bin (0644)\n",
+        "remove /srv/sidus/trees/hpc/etc/resolv.conf, a link\nwrite /srv/sidus/trees/hpc/etc/resolv.conf (0644)\n",
+        "(a secret, not shown)",
+        "note: then: sidus tree run hpc -- locale-gen\n",
+    ] {
+        assert!(dry.contains(line), "{line}\n{dry}");
+    }
+    assert!(!dry.contains("very secret") && !dry.contains("root:x:0"), "{dry}");
+    assert!(of_tree(&machine) == before, "a dry run does nothing");
+
+    let text = machine.succeeds(&["tree", "site", "hpc"]);
+    assert!(text.contains("    -# no file system\n"), "the difference is shown: {text}");
+    assert_eq!(machine.read(&format!("{TREE}/etc/resolv.conf")), "nameserver 10.13.20.13\n");
+    assert_eq!(machine.read(&format!("{TREE}/usr/lib/firmware/card.bin")), "firmware");
+    assert!(!machine.has(&format!("{TREE}/etc/locale.gen~")));
+    let mode = fs::metadata(tree.join("etc/ldap.secret")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    assert_eq!(machine.succeeds(&["tree", "site", "hpc"]), "nothing to do\n");
+    machine.put("etc/sidus/site/etc/fstab", "\n{{home}}:/home /home nfs4 defaults 0 0\n");
+    let text = machine.fails(&["tree", "site", "hpc"]);
+    assert!(
+        text.starts_with("sidus: /etc/sidus/site/etc/fstab:2: {{home}}: there is no such variable; there are tree, "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_sealed_tree_has_nothing_of_one_machine() {
+    let machine = server("tree-seal");
+    for path in
+        ["etc/hostname", "etc/ssh/ssh_host_rsa_key", "var/log/syslog", "tmp/x", "usr/lib/systemd/system/ssh.service"]
+    {
+        machine.put(&format!("{TREE}/{path}"), "x\n");
+    }
+    let dry = machine.succeeds(&["tree", "seal", "hpc", "-n"]);
+    assert!(dry.contains("remove /srv/sidus/trees/hpc/etc/ssh/ssh_host_rsa_key\n"), "{dry}");
+    machine.succeeds(&["tree", "seal", "hpc"]);
+    let left: Vec<_> = of_tree(&machine).into_keys().filter(|path| machine.root().join(path).is_file()).collect();
+    let expected = [
+        "etc/machine-id",
+        "etc/resolv.conf",
+        "etc/systemd/system/ssh.service.d/10-sidus.conf",
+        "usr/lib/systemd/system/ssh.service",
+    ];
+    assert_eq!(left, expected.map(|path| format!("{TREE}/{path}")));
+    assert_eq!(machine.read(&format!("{TREE}/etc/machine-id")), "");
+    assert!(machine
+        .read(&format!("{TREE}/etc/resolv.conf"))
+        .ends_with("\nnameserver 10.13.20.2\nnameserver 10.13.20.3\n"));
+    assert_eq!(machine.succeeds(&["tree", "seal", "hpc"]), "sidus: hpc is sealed already\n");
+}

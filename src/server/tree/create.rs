@@ -124,7 +124,7 @@ struct Decided {
     commit: Vec<Action>,
 }
 
-/// The least Debian, with apt's lists, and then a package and what it needs, in bytes: a tree with `@article` has 1.2 GB.
+/// An estimate on the high side, in bytes: the least Debian with what apt keeps, and a package with what it needs.
 const BASE: u64 = 400 << 20;
 const PACKAGE: u64 = 24 << 20;
 
@@ -178,6 +178,10 @@ fn decide(config: &Config, options: &Options, facts: &Facts) -> Result<Option<De
     if program == Program::Debootstrap {
         let text = made.sources.iter().map(|line| format!("{line}\n")).collect();
         prepare.push(Action::Write(Write::new(new.join("etc/apt/sources.list"), Content::Text(text))));
+    }
+    // Both programs take these of this server, so that names are resolved while they work.
+    for copied in ["etc/hostname", "etc/resolv.conf"] {
+        prepare.push(Action::remove_inside(&new, new.join(copied)));
     }
     let records = folders.state.join("trees");
     let mut record = serde_json::to_string_pretty(&made).unwrap_or_default();

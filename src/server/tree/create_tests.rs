@@ -60,7 +60,15 @@ fn a_tree_is_made_under_another_name() {
         "{CONTAINED} mmdebstrap --mode=root --format=directory --variant=minbase --architectures=amd64 --include=nano,vim trixie \
          /srv/sidus/trees/.hpc.new 'deb http://deb.example/debian/ trixie main' 'deb http://deb.example/debian/ trixie-updates main'"
     );
-    assert_eq!(shown(&decided.prepare), ["make folder /srv/sidus/trees (0700)", run.as_str()]);
+    assert_eq!(
+        shown(&decided.prepare),
+        [
+            "make folder /srv/sidus/trees (0700)",
+            run.as_str(),
+            "remove /srv/sidus/trees/.hpc.new/etc/hostname",
+            "remove /srv/sidus/trees/.hpc.new/etc/resolv.conf",
+        ]
+    );
     assert_eq!(shown(&decided.undo), ["remove /srv/sidus/trees/.hpc.new"]);
     assert_eq!(
         shown(&decided.commit),
@@ -82,7 +90,7 @@ fn debootstrap_makes_the_same() {
          /srv/sidus/trees/.hpc.new http://deb.example/debian/"
     );
     assert_eq!(
-        shown(&decided.prepare)[1..],
+        shown(&decided.prepare)[1..3],
         [run, "write /srv/sidus/trees/.hpc.new/etc/apt/sources.list (0644)".to_owned()]
     );
 }

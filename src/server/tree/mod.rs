@@ -1,12 +1,15 @@
 //! `sidus tree …`: working trees, which an administrator changes, and which no node mounts.
 //!
-//! [`create`] makes one; [`work`] runs commands in one, by way of [`contain`] and [`inside`]. Paths in a tree are
-//! found as if the tree were `/`: [`place`].
+//! [`create`] makes one; [`work`] runs commands in one, by way of [`contain`] and [`inside`]; [`site`] brings the site's
+//! files into it; [`seal`] takes out what no node is to have. Paths in a tree are found as if the tree were `/`:
+//! [`place`].
 
 pub mod contain;
 pub mod create;
 pub mod inside;
 pub mod place;
+pub mod seal;
+pub mod site;
 mod sources;
 mod work;
 
@@ -65,6 +68,16 @@ pub enum Verb {
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<Package>,
     },
+    /// Show how the site's files differ from those of a tree, and bring them into it
+    Site {
+        /// The tree
+        name: TreeName,
+    },
+    /// Take out of a tree what no node is to have: host keys, machine-id, logs, caches
+    Seal {
+        /// The tree
+        name: TreeName,
+    },
 }
 
 /// A package for apt-get: a name, with `=VERSION`, `/SUITE`, `:ARCH`, or a pattern.
@@ -108,6 +121,9 @@ pub enum TreeError {
     /// It cannot be entered.
     #[error(transparent)]
     Enter(#[from] inside::EnterError),
+    /// The site's files are wrong.
+    #[error(transparent)]
+    Site(#[from] site::SiteError),
     /// Something cannot be looked at.
     #[error("{what}: {source}")]
     Look {
@@ -176,6 +192,8 @@ pub fn run(common: &Common, verb: &Verb) -> Result<(), super::Error> {
         Verb::Install { name, packages } => work(name, Work::Install(packages.clone())),
         Verb::Upgrade { name } => work(name, Work::Upgrade),
         Verb::Purge { name, packages } => work(name, Work::Purge(packages.clone())),
+        Verb::Site { name } => site::run(common, name),
+        Verb::Seal { name } => seal::run(common, name),
     }
 }
 
