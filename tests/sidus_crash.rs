@@ -32,7 +32,7 @@ fn init_after_a_change() {
 #[test]
 fn publish() {
     // Each time it waits for the disk, some three hundred and fifty calls long.
-    survives_each(9, "publish", published::server, &["publish", "hpc"]);
+    survives_each(15, "publish", published::server, &["publish", "hpc"]);
 }
 
 const ADD: [&str; 8] = ["node", "add", "52:54:00:0d:14:15", "--ip", "10.13.20.21", "--name", "n1", "--persistent=64M"];
@@ -107,4 +107,18 @@ fn tree_create() {
         machine.put("usr/local/sbin/mmdebstrap", &format!("{stub}{makes}"));
     };
     survives_each(13, "tree-create", prepare, &["tree", "create", "hpc"]);
+}
+
+#[test]
+fn prune() {
+    let prepare = |machine: &Machine| {
+        published::server(machine);
+        // Of three generations, none but the last one is needed.
+        for name in ["20260101-1", "20260101-2", "20260101-3"] {
+            machine.put(&format!("{}/{name}/etc/motd", published::GENERATIONS), "welcome");
+            machine.put(&format!("{}/.{name}.json", published::GENERATIONS), "{}");
+            machine.put(&format!("{}/{name}/vmlinuz", published::BOOT), "the kernel");
+        }
+    };
+    survives_each(9, "prune", prepare, &["tree", "prune", "hpc", "--keep", "1"]);
 }

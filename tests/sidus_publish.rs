@@ -159,3 +159,81 @@ fn what_cannot_be_published_is_named_and_leaves_nothing() {
     let said = machine.fails(&["publish", "desk"]);
     assert_eq!(said, "sidus: there is no tree desk in /srv/sidus/trees; there is hpc\n");
 }
+
+#[test]
+fn generations_are_listed_pruned_and_compared() {
+    let machine = ready("generations");
+    let mut names = Vec::new();
+    for number in 0..5 {
+        machine.put(&format!("{TREE}/etc/motd"), &format!("number {number}\n"));
+        machine.succeeds(&["publish", "hpc"]);
+        names.push(current(&machine));
+        if number < 2 {
+            // A node boots, and n1 the one after it.
+            let address = ["10.13.20.99", "10.13.20.21"][number];
+            let rmtab = format!("{address}:/{GENERATIONS}/{}:0x00000001\n", names[number]);
+            let before =
+                if machine.has("var/lib/nfs/rmtab") { machine.read("var/lib/nfs/rmtab") } else { String::new() };
+            machine.put("var/lib/nfs/rmtab", &(before + &rmtab));
+        }
+    }
+    machine.put("srv/tftp/pxelinux.cfg/0A0D1463", &format!("KERNEL sidus/hpc/{}/vmlinuz\n", names[2]));
+    let said = machine.succeeds(&["tree", "list"]);
+    for (name, mark, end) in [
+        (&names[0], ' ', " MiB own; runs on 10.13.20.99\n"),
+        (&names[1], ' ', " MiB own; runs on n1\n"),
+        (&names[2], ' ', " MiB own; boots 0A0D1463\n"),
+        (&names[3], ' ', " MiB own\n"),
+        (&names[4], '*', " MiB own; boots n1, default\n"),
+    ] {
+        let line = said.lines().find(|line| line.starts_with(&format!("{mark} {name} "))).unwrap_or_default();
+        assert!(format!("{line}\n").ends_with(end), "{name} {end}: {said}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&machine.succeeds(&["tree", "list", "--json"])).unwrap();
+    let at = |path: &str| json.pointer(path).cloned().unwrap_or_default();
+    assert_eq!(at("/0/generations/4/current"), serde_json::json!(true));
+    assert_eq!(at("/0/generations/1/users"), serde_json::json!(["n1"]));
+    assert_eq!(at("/0/generations/1/kernel"), serde_json::json!("6.1.0-10-amd64"));
+
+    let old = format!("hpc/{}", names[2]);
+    let said = machine.succeeds(&["tree", "diff", &old, "hpc/current"]);
+    assert_eq!(said, "~ /etc/motd\n");
+    let said = machine.succeeds(&["tree", "diff", "hpc/current", "hpc/current"]);
+    assert_eq!(said, "hpc/current and hpc/current are the same\n");
+    let said = machine.fails(&["tree", "diff", "hpc/20200101-1", "hpc"]);
+    assert!(said.starts_with("sidus: tree hpc has no generation 20200101-1; it has "), "{said}");
+
+    machine.succeeds(&["rollback", "hpc"]);
+    let said = machine.succeeds(&["tree", "prune", "hpc", "--keep", "1"]);
+    assert!(said.starts_with("hpc: nothing to remove\n"), "{said}");
+    // n1 has booted the one that nodes boot.
+    let more = format!("{}10.13.20.21:/{GENERATIONS}/{}:0x00000001\n", machine.read("var/lib/nfs/rmtab"), names[3]);
+    machine.put("var/lib/nfs/rmtab", &more);
+    machine.succeeds(&["rollback", "hpc", &names[4]]);
+    let said = machine.succeeds(&["tree", "prune", "hpc", "--keep", "1"]);
+    assert!(said.starts_with(&format!("hpc: removed {}\n", names[1])), "{said}");
+    for place in [GENERATIONS, BOOT] {
+        let left: Vec<bool> = names.iter().map(|name| machine.has(&format!("{place}/{name}"))).collect();
+        assert_eq!(left, [true, false, true, true, true], "{place}");
+    }
+    assert!(!machine.has(&format!("{GENERATIONS}/.{}.json", names[1])));
+    // Its files are there still where others have them.
+    assert_eq!(machine.read(&format!("{GENERATIONS}/{}/home/x/notes", names[0])), "mine");
+}
+
+#[test]
+fn a_tree_is_cloned() {
+    let machine = ready("clone");
+    machine.succeeds(&["tree", "clone", "hpc", "desk"]);
+    assert_eq!(machine.read("srv/sidus/trees/desk/etc/motd"), "welcome\n");
+    assert_eq!(machine.succeeds(&["tree", "diff", "hpc", "desk"]), "hpc and desk are the same\n");
+    assert_eq!(machine.succeeds(&["tree", "clone", "hpc", "desk"]), "sidus: desk is a copy of hpc already\n");
+    machine.succeeds(&["publish", "desk"]);
+    fs::create_dir(machine.root().join("srv/sidus/trees/other")).unwrap();
+    let said = machine.fails(&["tree", "clone", "hpc", "other"]);
+    assert!(
+        said.starts_with("sidus: /srv/sidus/trees/other: there is such a tree already: choose another name"),
+        "{said}"
+    );
+    assert!(machine.fails(&["tree", "clone", "x", "y"]).contains("there is no tree x in /srv/sidus/trees"));
+}

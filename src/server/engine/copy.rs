@@ -25,7 +25,9 @@ pub enum How {
 /// attributes and all.
 #[must_use]
 pub fn copy_tree(from: &Path, to: &Path, how: &How) -> Run {
-    let rsync = || Run::new("rsync").args(&["-aHAX", "--numeric-ids", "--delete"]).from_package("rsync");
+    // Without the window, what is written twice in one second, and as long as before, would be taken for the same.
+    let options = ["-aHAX", "--numeric-ids", "--modify-window=-1", "--delete"];
+    let rsync = || Run::new("rsync").args(&options).from_package("rsync");
     // What is in it, not itself.
     let copy = |run: Run| run.path_between("", from, "/").path_between("", to, "/");
     match how {
@@ -69,8 +71,11 @@ mod tests {
         let (from, to) = (Path::new("/srv/a"), Path::new("/srv/b"));
         for (how, command) in [
             (How::Reflink, "cp -a --reflink=always -T /srv/a /srv/b"),
-            (How::LinkTo("/srv/old".into()), "rsync -aHAX --numeric-ids --delete --link-dest=/srv/old /srv/a/ /srv/b/"),
-            (How::Bytes, "rsync -aHAX --numeric-ids --delete /srv/a/ /srv/b/"),
+            (
+                How::LinkTo("/srv/old".into()),
+                "rsync -aHAX --numeric-ids --modify-window=-1 --delete --link-dest=/srv/old /srv/a/ /srv/b/",
+            ),
+            (How::Bytes, "rsync -aHAX --numeric-ids --modify-window=-1 --delete /srv/a/ /srv/b/"),
         ] {
             assert_eq!(copy_tree(from, to, &how).to_string(), command);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{looking, Form, GenerationError, GenerationName, Places, Record};
 use crate::server::config::values::{NodeName, TreeName};
@@ -61,6 +61,21 @@ impl Facts {
             tree: tree.clone(),
             folder: folders.generations.path().to_owned(),
             trees: self.published.keys().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Where the working tree is, which there must be.
+    ///
+    /// # Errors
+    /// [`GenerationError::NoTree`]
+    pub fn working_tree(&self, folders: &Folders, tree: &TreeName) -> Result<PathBuf, GenerationError> {
+        if self.working.contains(tree) {
+            return Ok(folders.trees.join(tree.as_str()));
+        }
+        Err(GenerationError::NoTree {
+            tree: tree.clone(),
+            folder: folders.trees.path().to_owned(),
+            trees: self.working.iter().map(ToString::to_string).collect(),
         })
     }
 

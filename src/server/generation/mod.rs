@@ -5,16 +5,21 @@
 //! being by a rename, after all that is in them; and a node reads one file, its PXE entry, that names one generation for
 //! kernel, initrd and root, and is replaced by one rename.
 
+pub mod clone;
 pub mod compare;
+pub mod diff;
 pub mod entries;
 pub mod facts;
 pub mod initrd;
 pub mod inside;
 pub mod kernel;
+pub mod list;
 pub mod name;
 pub mod payload;
+pub mod prune;
 pub mod publish;
 pub mod rollback;
+pub mod users;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,6 +74,12 @@ pub enum GenerationError {
         folder: PathBuf,
         /// What there is.
         trees: Vec<String>,
+    },
+    /// A name that is taken.
+    #[error("{}: there is such a tree already: choose another name, or move it away", tree.display())]
+    TreeExists {
+        /// Where.
+        tree: PathBuf,
     },
     /// It has never been published, or not often enough.
     #[error("tree {tree} has no generation {wanted}; it has {}", list(found))]

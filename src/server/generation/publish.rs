@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::compare::{self, Difference};
 use super::facts::{Facts, Published};
+use super::users::Users;
 use super::{entries, initrd, kernel, looking, payload, Form, GenerationError, GenerationName, Places, Record};
 use crate::mountinfo;
 use crate::server::cli::Common;
@@ -22,6 +23,7 @@ use crate::server::config::Config;
 use crate::server::engine::copy::{can_reflink, copy_tree, How};
 use crate::server::engine::{Action, Commit, Content, Run, Stage, Write};
 use crate::server::paths::{look, names, within};
+use crate::server::tree::seal;
 use crate::server::{engine, output, Error};
 
 /// What is published.
@@ -47,7 +49,13 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let plan = Plan::new(&config, &facts, &options.tree, how(&root, &config, &facts, &options.tree)?, Time::now())?;
     check_mounts(&root, &plan.from)?;
     let mut result = Outcome::default();
-    engine.transact(plan.undo(), |stage| prepare(stage, &plan, &config, &facts, options.initrd, &mut result))?;
+    // Each publication is a moment between the boots of one generation and those of the next.
+    let remember = Users::read(&root, &config.settings.folders)?.remember(&config.settings.folders)?;
+    engine.transact(plan.undo(), |stage| {
+        let mut commit = prepare(stage, &plan, &config, &facts, options.initrd, &mut result)?;
+        commit.actions.push(remember);
+        Ok::<_, Error>(commit)
+    })?;
     if !engine.is_dry_run() {
         output::print(&result.text);
     }
@@ -93,7 +101,7 @@ fn how(root: &Path, config: &Config, facts: &Facts, tree: &TreeName) -> Result<H
 }
 
 /// What this machine has mounted in the tree is no part of it.
-fn check_mounts(root: &Path, tree: &Path) -> Result<(), GenerationError> {
+pub(super) fn check_mounts(root: &Path, tree: &Path) -> Result<(), GenerationError> {
     let path = Path::new("/proc/self/mountinfo");
     let text = std::fs::read_to_string(path).map_err(looking(path))?;
     let mounts = mountinfo::parse(&text).map_err(|error| looking(path)(io::Error::other(error)))?;
@@ -108,20 +116,14 @@ fn check_mounts(root: &Path, tree: &Path) -> Result<(), GenerationError> {
 impl Plan {
     fn new(config: &Config, facts: &Facts, tree: &TreeName, how: How, now: Time) -> Result<Self, GenerationError> {
         let folders = &config.settings.folders;
-        if !facts.working.contains(tree) {
-            return Err(GenerationError::NoTree {
-                tree: tree.clone(),
-                folder: folders.trees.path().to_owned(),
-                trees: facts.working.iter().map(ToString::to_string).collect(),
-            });
-        }
+        let from = facts.working_tree(folders, tree)?;
         let none = Published::default();
         let published = facts.published.get(tree).unwrap_or(&none);
         let taken: Vec<_> = published.generations.iter().chain(&published.boot).copied().collect();
         Ok(Self {
             tree: tree.clone(),
             name: GenerationName::next(&taken, now),
-            from: folders.trees.join(tree.as_str()),
+            from,
             places: Places::of(folders, tree),
             before: published.current.map(|(name, _)| name),
             how,
@@ -204,6 +206,7 @@ fn prepare(
     stage.perform(&plan.copy())?;
     if !stage.is_dry_run() {
         payload::check_tree(&root, &places.prepared())?;
+        stage.perform(&seal::actions(&root, config, &places.prepared())?)?;
     }
     stage.perform(&payload::actions(&places.prepared()))?;
     // Without a copy to look at, the tree itself tells which kernel it will be.

@@ -31,7 +31,7 @@ fn the_first_generation_shares_nothing() {
         [
             "make folder /srv/sidus/generations/hpc (0755)",
             "make folder /srv/tftp/sidus/hpc/.new (0755)",
-            "run rsync -aHAX --numeric-ids --delete /srv/sidus/trees/hpc/ /srv/sidus/generations/hpc/.new/",
+            "run rsync -aHAX --numeric-ids --modify-window=-1 --delete /srv/sidus/trees/hpc/ /srv/sidus/generations/hpc/.new/",
         ]
     );
     assert_eq!(

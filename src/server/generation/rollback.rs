@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::facts::{record, Facts, Published};
+use super::users::Users;
 use super::{entries, Form, GenerationError, GenerationName, Places};
 use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
@@ -33,10 +34,12 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let form = record(engine.root(), &places, name)?.map_or_else(Form::default, |record| record.form);
     let (entries, notes) = entries::entries(&config, &facts.with_current(tree, name, form));
     let link = Action::Link { path: places.current(), target: name.to_string().into() };
-    let actions = [link].into_iter().chain(entries).collect();
-    let changed = engine.carry_out(Commit { actions, after: Vec::new() })?;
+    let remember = Users::read(engine.root(), folders)?.remember(folders)?;
+    let is_other = facts.tree(folders, tree)?.current != Some((name, form));
+    let actions = [link].into_iter().chain(entries).chain([remember]).collect();
+    engine.carry_out(Commit { actions, after: Vec::new() })?;
     if !engine.is_dry_run() {
-        let what = if changed { "what boots from now on boots it" } else { "nodes boot it already" };
+        let what = if is_other { "what boots from now on boots it" } else { "nodes boot it already" };
         output::print(&format!("{tree} {name}: {what}\n"));
     }
     for note in notes {

@@ -1,11 +1,15 @@
 //! What is installed on this machine, and what persons' files say.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::statvfs;
 
 use super::{dhcpd, LOADERS};
 use crate::server::config::Folders;
-use crate::server::paths::{look, read_text, within};
+use crate::server::paths::{look, names, read_text, within};
 
 pub(super) const TFTPD: &str = "/etc/default/tftpd-hpa";
 /// No such file is longer, in bytes.
@@ -70,6 +74,17 @@ pub struct Facts {
     pub tftpd_folder: Option<PathBuf>,
     /// Whether dhcpd reads what this program writes.
     pub dhcpd_includes: bool,
+    /// What exports(5) has to be told of the disk that the generations are on.
+    pub disk: Disk,
+}
+
+/// The disk that the generations are on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// Whether it has no number of its own that the NFS server could name it by: a tmpfs, say.
+    pub is_nameless: bool,
+    /// Whether those of a tree are on another one, or in a subvolume of btrfs.
+    pub has_others: bool,
 }
 
 impl Facts {
@@ -97,6 +112,7 @@ impl Facts {
             served,
             tftpd_folder: tftpd_folder(&text(TFTPD)?),
             dhcpd_includes: includes(&text(dhcpd::MAIN)?),
+            disk: Disk::read(root, folders.generations.path())?,
         })
     }
 
@@ -104,6 +120,21 @@ impl Facts {
     #[must_use]
     pub fn has(&self, program: Program) -> bool {
         self.programs.contains(&program)
+    }
+}
+
+impl Disk {
+    /// Of a folder that is not there yet, that of the one that it will be in.
+    fn read(root: &Path, folder: &Path) -> io::Result<Self> {
+        let there = folder.ancestors().map(|folder| within(root, folder)).find(|at| at.is_dir());
+        let Some(at) = there else { return Ok(Self::default()) };
+        let is_nameless = statvfs(&at)?.f_fsid == 0;
+        let device = fs::metadata(&at)?.dev();
+        let mut has_others = false;
+        for name in names(root, folder)? {
+            has_others |= look(root, &folder.join(name))?.is_some_and(|found| found.is_dir() && found.dev() != device);
+        }
+        Ok(Self { is_nameless, has_others })
     }
 }
 

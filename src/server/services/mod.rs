@@ -7,7 +7,7 @@ mod facts;
 
 use std::path::{Path, PathBuf};
 
-pub use facts::{Facts, Program};
+pub use facts::{Disk, Facts, Program};
 
 use super::config::{Config, DhcpService, Folders, NfsService, Services, TargetService, TftpService};
 use super::engine::{Action, After, Commit, Content, MakeFolder, Run, Write};
@@ -18,6 +18,9 @@ pub const BIOS_LOADER: &str = "pxelinux.0";
 pub const EFI_LOADER: &str = "syslinux.efi";
 /// The types of client (RFC 4578) that get [`EFI_LOADER`]: x86-64, by two numbers that firmware has for it.
 const EFI_ARCHITECTURES: [u16; 2] = [7, 9];
+
+/// How the NFS server names the export of the generations where their file system has no number of its own.
+const FSID: &str = "73696475-7300-4000-8000-67656e657261";
 
 const EXPORTS: &str = "/etc/exports.d/sidus.exports";
 const TGT: &str = "/etc/tgt/conf.d/sidus.conf";
@@ -105,8 +108,11 @@ pub fn commit(config: &Config, facts: &Facts) -> Commit {
     }
     if services.nfs == NfsService::NfsKernelServer {
         let line = format!(
-            "{} {}(ro,no_subtree_check,async,no_root_squash)\n",
-            folders.generations, config.settings.server.subnet
+            "{} {}(ro,no_subtree_check,async,no_root_squash{}{})\n",
+            folders.generations,
+            config.settings.server.subnet,
+            if facts.disk.has_others { ",crossmnt" } else { "" },
+            if facts.disk.is_nameless { format!(",fsid={FSID}") } else { String::new() }
         );
         drop_in(&mut commit, EXPORTS, &line);
         let export = Run::new("exportfs").arg("-r").on_services().from_package("nfs-kernel-server");

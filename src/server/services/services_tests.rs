@@ -118,3 +118,19 @@ fn trees_are_exported_and_loaders_served() {
     let copies: Vec<_> = files.iter().map(|(path, _)| path).filter(|path| path.starts_with("/srv/boot/")).collect();
     assert_eq!(copies, ["/srv/boot/ldlinux.c32", "/srv/boot/syslinux.efi", "/srv/boot/ldlinux.e64"]);
 }
+
+#[test]
+fn disks_that_need_it_are_told_of() {
+    let config = config("none", "none", "none", "");
+    for (is_nameless, has_others, expected) in [
+        (false, false, ""),
+        (false, true, ",crossmnt"),
+        (true, false, ",fsid=73696475-7300-4000-8000-67656e657261"),
+        (true, true, ",crossmnt,fsid=73696475-7300-4000-8000-67656e657261"),
+    ] {
+        let (files, _) = written(&config, &Facts { disk: Disk { is_nameless, has_others }, ..facts() });
+        let line =
+            format!("/srv/sidus/generations 10.13.20.0/24(ro,no_subtree_check,async,no_root_squash{expected})\n");
+        assert_eq!(files, [("/etc/exports.d/sidus.exports".to_owned(), marked("#", &line))]);
+    }
+}

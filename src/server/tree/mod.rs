@@ -24,6 +24,7 @@ use thiserror::Error;
 use super::cli::Common;
 use super::config::values::{TreeName, ValueError};
 use super::config::Config;
+use super::generation::{clone, diff, list, prune};
 use super::paths;
 use work::Work;
 
@@ -78,6 +79,20 @@ pub enum Verb {
         /// The tree
         name: TreeName,
     },
+    /// The trees, their generations, and who boots and runs on which
+    List {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove generations of a tree that nobody needs
+    ///
+    /// Never the one that nodes boot, nor one that a PXE entry names, nor one that a node may still run on.
+    Prune(prune::Options),
+    /// Make another working tree, that begins as a copy of one
+    Clone(clone::Options),
+    /// What two trees or generations do not share: packages, then files
+    Diff(diff::Options),
 }
 
 /// A package for apt-get: a name, with `=VERSION`, `/SUITE`, `:ARCH`, or a pattern.
@@ -194,6 +209,10 @@ pub fn run(common: &Common, verb: &Verb) -> Result<(), super::Error> {
         Verb::Purge { name, packages } => work(name, Work::Purge(packages.clone())),
         Verb::Site { name } => site::run(common, name),
         Verb::Seal { name } => seal::run(common, name),
+        Verb::List { json } => list::run(common, *json),
+        Verb::Prune(options) => prune::run(common, options),
+        Verb::Clone(options) => clone::run(common, options),
+        Verb::Diff(options) => diff::run(common, options),
     }
 }
 
