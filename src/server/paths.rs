@@ -1,7 +1,7 @@
 //! Paths of the machine that `root` stands for, and what is read of it. All of them are absolute, as that machine has them.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{openat, Mode, OFlags, CWD};
@@ -31,6 +31,25 @@ pub fn read(root: &Path, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>>
         return Ok(Some(bytes));
     }
     Err(io::Error::other(format!("it has more than {limit} bytes")))
+}
+
+/// Whether both have the same bytes, up to their ends.
+///
+/// # Errors
+/// Those of reading.
+pub fn has_same_bytes(mut old: impl BufRead, mut new: impl BufRead) -> io::Result<bool> {
+    loop {
+        let (a, b) = (old.fill_buf()?, new.fill_buf()?);
+        let common = a.len().min(b.len());
+        if a.get(..common) != b.get(..common) {
+            return Ok(false);
+        }
+        if common == 0 {
+            return Ok(a.is_empty() && b.is_empty());
+        }
+        old.consume(common);
+        new.consume(common);
+    }
 }
 
 /// As [`read`], of a text.

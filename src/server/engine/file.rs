@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::action::{Content, MakeFolder, Over, Proof, Write, MARK};
 use super::error::{Doing, EngineError};
 use crate::mountinfo;
-use crate::server::paths::{look, within};
+use crate::server::paths::{has_same_bytes, look, within};
 
 /// What is being written has this name until it is whole. Programs that read whole folders pass by what begins with a dot.
 fn unfinished(path: &Path, ending: &str) -> PathBuf {
@@ -95,26 +95,14 @@ pub(super) fn is_written(root: &Path, write: &Write) -> Result<bool, EngineError
 }
 
 fn has_content(root: &Path, write: &Write) -> io::Result<bool> {
-    let mut old = io::BufReader::new(File::open(within(root, &write.path))?);
-    let mut new = match open(root, &write.content) {
+    let old = io::BufReader::new(File::open(within(root, &write.path))?);
+    let new = match open(root, &write.content) {
         Ok(new) => io::BufReader::new(new),
         // What it is a copy of is still to be made.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    loop {
-        use io::BufRead;
-        let (a, b) = (old.fill_buf()?, new.fill_buf()?);
-        let common = a.len().min(b.len());
-        if a.get(..common) != b.get(..common) {
-            return Ok(false);
-        }
-        if common == 0 {
-            return Ok(a.is_empty() && b.is_empty());
-        }
-        old.consume(common);
-        new.consume(common);
-    }
+    has_same_bytes(old, new)
 }
 
 fn is_marked(root: &Path, path: &Path) -> io::Result<bool> {

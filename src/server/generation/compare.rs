@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirEntry, Metadata};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{lgetxattr, llistxattr};
 use rustix::io::Errno;
 use serde::Serialize;
+
+use crate::server::paths::has_same_bytes;
 
 /// How a path differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -159,19 +161,7 @@ fn is_same((old, before): &(PathBuf, Metadata), (new, after): &(PathBuf, Metadat
 
 fn has_same_content(old: &Path, new: &Path) -> io::Result<bool> {
     let open = |path: &Path| fs::File::open(path).map(BufReader::new).map_err(named(path));
-    let (mut old, mut new) = (open(old)?, open(new)?);
-    loop {
-        let (a, b) = (old.fill_buf()?, new.fill_buf()?);
-        let common = a.len().min(b.len());
-        if a.get(..common) != b.get(..common) {
-            return Ok(false);
-        }
-        if common == 0 {
-            return Ok(a.is_empty() && b.is_empty());
-        }
-        old.consume(common);
-        new.consume(common);
-    }
+    has_same_bytes(open(old)?, open(new)?)
 }
 
 /// The extended attributes, ACLs among them.
