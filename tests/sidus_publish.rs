@@ -1,6 +1,6 @@
 //! `sidus publish` and what follows from it, with a small tree on a server in a folder.
 //! Needs unshare(1), rsync(1) and overlayfs in a user namespace: `cargo test --features server --test sidus_publish`.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by a panic.
 
 mod machine;
 mod published;
@@ -8,8 +8,11 @@ mod published;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
-use machine::Machine;
+use rustix::process::{kill_process, Signal};
+
+use machine::{above, running, wait_until, Machine};
 use published::{current, server, BOOT, GENERATIONS, TREE};
 
 fn ready(name: &str) -> Machine {
@@ -158,6 +161,38 @@ fn what_cannot_be_published_is_named_and_leaves_nothing() {
     let machine = ready("publish-none");
     let said = machine.fails(&["publish", "desk"]);
     assert_eq!(said, "sidus: there is no tree desk in /srv/sidus/trees; there is hpc\n");
+}
+
+/// What makes the initrd does not go on writing when nobody waits for it any more.
+#[test]
+fn killed_it_leaves_nothing_running() {
+    let machine = ready("publish-killed");
+    // Of no other process, nor of another run of these tests.
+    let [marker, holder] = [1, 2].map(|which| format!("86{}.{which}", std::process::id()));
+    fs::copy("/usr/bin/sleep", machine.root().join(TREE).join("usr/bin/sleep")).unwrap();
+    machine.put(&format!("{TREE}/usr/sbin/mkinitramfs"), &format!("#!/bin/sh\nexec sleep {marker}\n"));
+    machine.set_mode(&format!("{TREE}/usr/sbin/mkinitramfs"), 0o755);
+    std::thread::scope(|scope| {
+        scope.spawn(|| machine.sidus_outlived(&holder, &["publish", "hpc"]));
+        wait_until("an initrd is made", || running(&marker).len() == 1);
+        let sidus = above(running(&marker)[0]).find(|pid| {
+            let line = fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            line == "/usr/sbin/sidus\0publish\0hpc\0"
+        });
+        kill_process(sidus.unwrap(), Signal::KILL).unwrap();
+        let started = Instant::now();
+        while !running(&marker).is_empty() && started.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let left = running(&marker);
+        // What holds the machine.
+        for pid in running(&holder) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        assert!(left.is_empty(), "mkinitramfs goes on");
+    });
+    machine.succeeds(&["recover"]);
+    assert!(!machine.has(&format!("{GENERATIONS}/.new")));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `sidus tree …` on a server in a folder, with trees that are made by hand of this machine's own files.
 //! Needs unshare(1) and overlayfs in a user namespace: `cargo test --features server --test sidus_tree`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test may fail by a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)] // A test may fail by a panic.
 
 mod machine;
 
@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use machine::{said, Machine};
+use rustix::process::{kill_process, Signal};
+
+use machine::{above, running, said, wait_until, Machine};
 
 const TREE: &str = "srv/sidus/trees/hpc";
 
@@ -143,46 +144,28 @@ fn names_are_resolved_whatever_the_tree_has() {
     }
 }
 
-/// The processes of this machine that have the word in their command lines.
-fn running(word: &str) -> usize {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok());
-    lines.filter(|line| line.split('\0').any(|part| part == word)).count()
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn killed_it_leaves_nothing_running_and_the_next_one_tidies_up() {
     let machine = server("tree-killed");
     plant(&machine);
     fs::remove_file(machine.root().join(TREE).join("etc/resolv.conf")).unwrap();
-    // Numbers that no other process has in its command line.
-    let (word, marker) = ("86321", "86322");
+    // Of no other process, nor of another run of these tests.
+    let [word, marker, holder] = [1, 2, 3].map(|which| format!("87{}.{which}", std::process::id()));
     let command = format!("sleep {word} & echo $$ >/tmp/began; sleep {marker}");
     std::thread::scope(|scope| {
-        scope.spawn(|| machine.sidus(&["tree", "run", "hpc", "--", "sh", "-c", &command]));
-        wait_until("the command begins", || running(word) == 1 && running(marker) == 1);
+        scope.spawn(|| machine.sidus_outlived(&holder, &["tree", "run", "hpc", "--", "sh", "-c", &command]));
+        wait_until("the command begins", || running(&word).len() == 1 && running(&marker).len() == 1);
         assert!(machine.has(&format!("{TREE}/usr/sbin/policy-rc.d")));
         // The program itself, not what holds the machine: the others are its children.
-        let of_sidus = |line: &str| line.starts_with("/usr/sbin/sidus\0tree\0") && line.contains(word);
-        for process in fs::read_dir("/proc").unwrap().flatten() {
-            if fs::read_to_string(process.path().join("cmdline")).is_ok_and(|line| of_sidus(&line)) {
-                let pid = process.file_name().to_str().unwrap().parse().unwrap();
-                rustix::process::kill_process(
-                    rustix::process::Pid::from_raw(pid).unwrap(),
-                    rustix::process::Signal::KILL,
-                )
-                .unwrap();
-            }
+        let sidus = above(running(&marker)[0]).find(|pid| {
+            let line = fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            line.starts_with("/usr/sbin/sidus\0tree\0")
+        });
+        kill_process(sidus.unwrap(), Signal::KILL).unwrap();
+        wait_until("all of it ends", || running(&word).is_empty() && running(&marker).is_empty());
+        for pid in running(&holder) {
+            kill_process(pid, Signal::KILL).unwrap();
         }
-        wait_until("all of it ends", || running(word) == 0 && running(marker) == 0);
     });
     assert!(machine.has("var/lib/sidus/journal.json"));
     let text = machine.succeeds(&["recover"]);

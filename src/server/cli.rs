@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::generation::{inside, publish, rollback};
+use super::generation::{publish, rollback};
 use super::node::NodeVerb;
 use super::target::update::TargetVerb;
 use super::{init, tree};
@@ -82,16 +82,13 @@ pub enum Verb {
     Publish(publish::Options),
     /// Have nodes boot an older generation, or another one that there is
     Rollback(rollback::Options),
-    /// Run a command in a generation: for this program itself, in namespaces of its own
-    #[command(hide = true)]
-    InGeneration(inside::Options),
     /// Working trees: make them, run commands in them, install packages, bring the site's files into them
     Tree {
         /// Which command
         #[command(subcommand)]
         verb: tree::Verb,
     },
-    /// What runs first in the namespaces of a command in a tree
+    /// What runs first in the namespaces of a command in a tree, or in a generation
     #[command(hide = true)]
     Inside(tree::inside::Options),
     /// Finish or undo what a command left in the middle; each command that changes something begins with that

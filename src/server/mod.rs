@@ -122,7 +122,6 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Verb::Publish(options) => generation::publish::run(common, &options),
         Verb::Rollback(options) => generation::rollback::run(common, &options),
-        Verb::InGeneration(options) => Ok(generation::inside::run(&options)?),
         Verb::Tree { verb } => tree::run(common, &verb),
         Verb::Inside(options) => Ok(tree::inside::run(&options)?),
         Verb::Recover => {

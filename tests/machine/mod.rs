@@ -8,6 +8,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
 
 /// What changes anything that others see, or waits for a command. Others are not worth dying at.
 const DEADLY: &str =
@@ -166,6 +169,12 @@ impl Machine {
         }
     }
 
+    /// Runs `sidus` there beside a process that outlives it and holds the machine for so many seconds: what `sidus`
+    /// started does not end just because the machine does.
+    pub fn sidus_outlived(&self, seconds: &str, arguments: &[&str]) -> Output {
+        self.run(&["sh", "-c", &format!("\"$@\" & exec sleep {seconds}"), "sh"], arguments)
+    }
+
     fn run(&self, wrapper: &[&str], arguments: &[&str]) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu/server-root");
         Command::new("unshare")
@@ -231,6 +240,35 @@ impl Drop for Machine {
         if !std::thread::panicking() {
             self.remove();
         }
+    }
+}
+
+/// The processes of this machine that have the word in their command lines.
+pub fn running(word: &str) -> Vec<Pid> {
+    let has = |process: &fs::DirEntry| {
+        let line = fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
+        line.split('\0').any(|part| part == word)
+    };
+    let processes = fs::read_dir("/proc").unwrap().flatten().filter(has);
+    processes.filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// Who started the process, who started that one, and so on.
+pub fn above(process: Pid) -> impl Iterator<Item = Pid> {
+    std::iter::successors(Some(process), |pid| {
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+        Pid::from_raw(status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?)
+    })
+    .skip(1)
+}
+
+/// Waits for it, but not forever.
+#[track_caller]
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -4,8 +4,10 @@
 use std::path::Path;
 
 use super::compare::Change;
-use super::{inside, GenerationError, Places};
-use crate::server::engine::{Action, Run};
+use super::{looking, GenerationError, Places};
+use crate::server::engine::Action;
+use crate::server::tree::contain::{self, Where};
+use crate::server::tree::inside::RESULTS;
 
 /// Folders that no initramfs hook takes anything from: logs, caches, packages' lists, documentation, people's files. All
 /// else may go into an initrd, or decide what does.
@@ -45,11 +47,13 @@ pub fn depends_on(changes: &[Change]) -> bool {
 /// What makes it, in the scratch folder: where [`made`] says.
 ///
 /// # Errors
-/// [`GenerationError::Inside`]
+/// Where this program's own file is not known.
 pub fn build(places: &Places, version: &str) -> Result<Vec<Action>, GenerationError> {
     let scratch = places.scratch();
-    let result = format!("{}/initrd.img", inside::RESULTS);
-    let make: Run = inside::command(&places.prepared(), &scratch, &["mkinitramfs", "-o", &result, version])?;
+    let sidus = contain::sidus().map_err(looking("this program's own file"))?;
+    let place = Where::Generation { folder: &places.prepared(), scratch: &scratch };
+    let result = format!("{RESULTS}/initrd.img");
+    let make = contain::contained(&sidus, place, &["mkinitramfs", "-o", &result, version]);
     Ok(vec![
         Action::folder(scratch.join("results")),
         Action::folder(scratch.join("tmp")),

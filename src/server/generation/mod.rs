@@ -11,7 +11,6 @@ pub mod diff;
 pub mod entries;
 pub mod facts;
 pub mod initrd;
-pub mod inside;
 pub mod kernel;
 pub mod list;
 pub mod name;
@@ -130,14 +129,6 @@ pub enum GenerationError {
         path: PathBuf,
         /// What is wrong.
         why: String,
-    },
-    /// The namespace for the initrd was not made.
-    #[error("cannot {doing}: {source}")]
-    Inside {
-        /// What was being done, to what.
-        doing: String,
-        /// Why not.
-        source: io::Error,
     },
 }
 

@@ -23,16 +23,34 @@ pub fn sidus() -> io::Result<String> {
     path.into_os_string().into_string().map_err(|path| io::Error::other(format!("{path:?} is not UTF-8")))
 }
 
-/// A command in `tree`; without a tree, on this machine's files.
+/// Where a command is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where<'a> {
+    /// On this machine's files.
+    Here,
+    /// In a working tree, which it may change.
+    Tree(&'a Path),
+    /// In a generation, which it may not. It writes to folders in `scratch`, beside that: `tmp`, and `results`, which is
+    /// [`super::inside::RESULTS`] for it.
+    Generation {
+        /// The generation.
+        folder: &'a Path,
+        /// The other folder.
+        scratch: &'a Path,
+    },
+}
+
+/// A command there.
 #[must_use]
-pub fn contained<T: AsRef<str>>(sidus: &str, tree: Option<&Path>, command: &[T]) -> Run {
+pub fn contained<T: AsRef<str>>(sidus: &str, place: Where<'_>, command: &[T]) -> Run {
     let run = Run::new("setpriv")
         .args(&["--pdeathsig", "KILL", "--", "unshare", "--mount", "--ipc", "--uts", "--pid", "--fork"])
         .args(&["--kill-child=KILL", "--", sidus, "inside"])
         .from_package("util-linux");
-    match tree {
-        Some(tree) => run.path_after("--tree=", tree),
-        None => run,
+    match place {
+        Where::Here => run,
+        Where::Tree(tree) => run.path_after("--tree=", tree),
+        Where::Generation { folder, scratch } => run.path_after("--tree=", folder).path_after("--scratch=", scratch),
     }
     .arg("--")
     .args(command)

@@ -9,7 +9,8 @@ use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{contain, sources, TreeError};
+use super::contain::{self, Where};
+use super::{sources, TreeError};
 use crate::server::cli::Common;
 use crate::server::config::values::{Include, Mirror, TreeName, Word};
 use crate::server::config::{packages, Arch, Config, ConfigError};
@@ -168,7 +169,7 @@ fn decide(config: &Config, options: &Options, facts: &Facts) -> Result<Option<De
     let new = folders.trees.join(format!(".{}.new", options.name));
     let undo = vec![Action::remove_inside(folders.trees.path(), &new)];
     let (before, after) = command(program, &made, first);
-    let run = contain::contained(&facts.sidus, None, &before)
+    let run = contain::contained(&facts.sidus, Where::Here, &before)
         .path(&new)
         .args(&after)
         .does(format!("makes the tree {}, {count} packages and what they need", options.name))

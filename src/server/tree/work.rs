@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{contain, Package, TreeError};
+use super::contain::{self, Where};
+use super::{Package, TreeError};
 use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
 use crate::server::config::Config;
@@ -37,7 +38,7 @@ const APT: [&str; 6] = [
 impl Work {
     /// The commands, one after the other.
     pub(super) fn runs(&self, sidus: &str, name: &TreeName, tree: &Path) -> Vec<Run> {
-        let contained = |command: &[&str]| contain::contained(sidus, Some(tree), command);
+        let contained = |command: &[&str]| contain::contained(sidus, Where::Tree(tree), command);
         let apt = |does: String, words: &[&str], packages: &[Package]| {
             let packages: Vec<_> = packages.iter().map(Package::as_str).collect();
             let (variable, value) = contain::QUIET;
@@ -45,7 +46,7 @@ impl Work {
         };
         let update = || apt(format!("reads which packages there are for {name}"), &["update"], &[]);
         match self {
-            Self::Command(command) => vec![contain::contained(sidus, Some(tree), command).on_terminal()],
+            Self::Command(command) => vec![contain::contained(sidus, Where::Tree(tree), command).on_terminal()],
             Self::Shell => vec![contained(&["/bin/sh", "-c", "exec \"$(command -v bash || echo /bin/sh)\" -l"])
                 .env("debian_chroot", name.as_str())
                 .on_terminal()],

@@ -5,31 +5,38 @@
 //! it end its namespaces: the kernel kills every process that the command has left, and undoes every mount. So nothing has
 //! to be restored, whatever ends it, and nothing of this is ever seen by the server's other processes.
 //!
-//! In the tree are then: `/proc` of its own processes; `/sys`, read-only; a `/dev` with the devices that do no harm, and
-//! the server's terminals; an empty `/run`, with `/run/shm`. Over three of its files others are mounted: `policy-rc.d`,
-//! which forbids services to start (invoke-rc.d(8), exit status 101), `start-stop-daemon`, which does nothing, and
-//! `resolv.conf`, the server's. A mount needs a file to be on: [`super::contain::placeholders`].
+//! In the tree are then: `/proc` of its own processes; a `/dev` with the devices that do no harm, and the server's
+//! terminals; an empty `/run`, with `/run/shm`.
+//!
+//! **In a working tree** also `/sys`, read-only. Over three of its files others are mounted: `policy-rc.d`, which forbids
+//! services to start (invoke-rc.d(8), exit status 101), `start-stop-daemon`, which does nothing, and `resolv.conf`, the
+//! server's. A mount needs a file to be on: [`super::contain::placeholders`].
+//!
+//! **In a generation**, where an initrd is made, all is read-only but folders beside it. What is made there goes to each
+//! node: so it sees nothing of this server, neither its hardware in `/sys` nor its `resolv.conf`.
+
+mod mounts;
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{symlink, DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{symlink, DirBuilderExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
-use rustix::fs::CWD;
-use rustix::mount::{
-    mount, mount_bind, mount_remount, move_mount, open_tree, MountFlags, MoveMountFlags, OpenTreeFlags,
-};
+use rustix::mount::{mount_bind, MountFlags};
 use rustix::process::{chroot, getpid, wait, Pid, WaitOptions};
 use rustix::system::sethostname;
 use thiserror::Error;
 
 use super::TreeError;
+use mounts::{attach, bind_read_only, file_system, folder, make_read_only, take, write};
 
 /// Where the files are that are mounted over those of the tree.
 const OURS: &str = "/run/sidus";
+/// Where a command in a generation finds the folder for its results.
+pub const RESULTS: &str = "/run/results";
 /// For everyone, and without harm.
 const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 /// The names that proc(5) gives to open files.
@@ -50,6 +57,10 @@ pub struct Options {
     /// The tree that is entered
     #[arg(long, value_name = "DIR")]
     tree: Option<PathBuf>,
+    /// The tree is read-only, and this folder beside it is what may be written to: `tmp` in it is /tmp and /var/tmp,
+    /// `results` is /run/results
+    #[arg(long, value_name = "DIR", requires = "tree")]
+    scratch: Option<PathBuf>,
     /// The command
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -88,15 +99,19 @@ pub fn run(options: &Options) -> Result<(), TreeError> {
     if !getpid().is_init() {
         return Err(EnterError::NotFirst.into());
     }
-    match &options.tree {
-        Some(tree) => enter(tree)?,
-        None => mount_proc()?,
+    match (&options.tree, &options.scratch) {
+        (Some(tree), None) => work_in(tree)?,
+        (Some(tree), Some(scratch)) => look_into(tree, scratch)?,
+        (None, _) => mount_proc()?,
     }
     let Some((program, arguments)) = options.command.split_first() else { return Ok(()) };
     let mut command = Command::new(program);
     command.args(arguments);
-    if options.tree.is_some() {
-        command.env("APT_CONFIG", format!("{OURS}/apt.conf"));
+    match (&options.tree, &options.scratch) {
+        (Some(_), None) => _ = command.env("APT_CONFIG", format!("{OURS}/apt.conf")),
+        // /tmp may be too small for an initrd while it is made: where that is a matter, programs take this one.
+        (_, Some(_)) => _ = command.env("TMPDIR", "/var/tmp"),
+        (None, None) => {}
     }
     let status = match command.spawn() {
         Ok(child) => wait_for(Pid::from_child(&child)).map_err(refused("wait for the command"))?,
@@ -136,32 +151,35 @@ fn mount_proc() -> Result<(), EnterError> {
     file_system("proc", "/proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
 }
 
-/// Makes the tree this process' root, with all that a command in it needs.
-fn enter(tree: &Path) -> Result<(), EnterError> {
-    // What is the server's is taken before: paths are the tree's from then on, and its links lead nowhere else.
-    let server = |path: String| -> Result<OwnedFd, EnterError> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        open_tree(CWD, &path, flags).map_err(refused(format!("take {path} into the tree")))
-    };
-    let sys = server("/sys".to_owned())?;
-    let terminals = server("/dev/pts".to_owned())?;
-    let devices: Vec<_> =
-        DEVICES.iter().map(|name| Ok((*name, server(format!("/dev/{name}"))?))).collect::<Result<_, EnterError>>()?;
-    let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
+/// What of the server's is in each tree. It is taken before the tree is entered: paths are the tree's from then on, and its
+/// links lead nowhere else.
+struct Devices {
+    harmless: Vec<(&'static str, OwnedFd)>,
+    terminals: OwnedFd,
+}
 
-    // `/` has to be a mount: some programs look for it in the list.
-    mount_bind(tree, tree).and_then(|()| chroot(tree)).map_err(refused(format!("enter {}", tree.display())))?;
-    std::env::set_current_dir("/").map_err(refused("enter the tree"))?;
-    for folder in ["/proc", "/sys", "/dev", "/run"] {
-        if !fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir()) {
-            return Err(EnterError::NoFolder(folder));
-        }
+impl Devices {
+    fn take() -> Result<Self, EnterError> {
+        let device = |name: &&'static str| Ok((*name, take(Path::new("/dev").join(name))?));
+        Ok(Self {
+            harmless: DEVICES.iter().map(device).collect::<Result<_, EnterError>>()?,
+            terminals: take("/dev/pts")?,
+        })
     }
+}
+
+/// Makes a working tree this process' root, with all that a command in it needs.
+fn work_in(tree: &Path) -> Result<(), EnterError> {
+    let devices = Devices::take()?;
+    let sys = take("/sys")?;
+    let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
+    enter(tree, &["/proc", "/sys", "/dev", "/run"])?;
     mount_proc()?;
     attach(&sys, "/sys")?;
-    read_only("/sys", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC)?;
-    make_dev(&devices, &terminals)?;
-    make_run(&resolv)?;
+    make_read_only("/sys")?;
+    make_dev(&devices)?;
+    make_run()?;
+    make_ours(&resolv)?;
     cover(Path::new("/usr/sbin/policy-rc.d"), "policy-rc.d")?;
     for starter in STARTERS.into_iter().map(Path::new) {
         // Once, where one path leads to the other.
@@ -170,20 +188,48 @@ fn enter(tree: &Path) -> Result<(), EnterError> {
             cover(starter, "start-stop-daemon")?;
         }
     }
-    name_server(&resolv)?;
+    name_server(&resolv)
+}
+
+/// Makes a generation this process' root, which nothing is written to.
+fn look_into(tree: &Path, scratch: &Path) -> Result<(), EnterError> {
+    let devices = Devices::take()?;
+    let (temporary, more) = (take(scratch.join("tmp"))?, take(scratch.join("tmp"))?);
+    let results = take(scratch.join("results"))?;
+    enter(tree, &["/proc", "/dev", "/run", "/tmp", "/var/tmp"])?;
+    make_read_only("/")?;
+    mount_proc()?;
+    make_dev(&devices)?;
+    make_run()?;
+    folder(RESULTS, 0o755)?;
+    attach(&results, RESULTS)?;
+    attach(&temporary, "/tmp")?;
+    attach(&more, "/var/tmp")
+}
+
+/// The tree has to have these folders.
+fn enter(tree: &Path, folders: &[&'static str]) -> Result<(), EnterError> {
+    // `/` has to be a mount: some programs look for it in the list.
+    mount_bind(tree, tree).and_then(|()| chroot(tree)).map_err(refused(format!("enter {}", tree.display())))?;
+    std::env::set_current_dir("/").map_err(refused("enter the tree"))?;
+    for folder in folders {
+        if !fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir()) {
+            return Err(EnterError::NoFolder(folder));
+        }
+    }
     // Packages write the host's name into their configurations: that of the server is wrong for each node.
     sethostname(b"localhost").map_err(refused("set the host's name"))
 }
 
-fn make_dev(devices: &[(&str, OwnedFd)], terminals: &OwnedFd) -> Result<(), EnterError> {
+fn make_dev(devices: &Devices) -> Result<(), EnterError> {
     file_system("tmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"mode=0755,size=1m"))?;
-    for (name, device) in devices {
+    for (name, device) in &devices.harmless {
         let path = format!("/dev/{name}");
         write(&path, b"", 0o666)?;
         attach(device, &path)?;
     }
     folder("/dev/pts", 0o755)?;
-    attach(terminals, "/dev/pts")?;
+    attach(&devices.terminals, "/dev/pts")?;
     for (target, name) in LINKS {
         symlink(target, format!("/dev/{name}")).map_err(refused(format!("link /dev/{name}")))?;
     }
@@ -197,10 +243,13 @@ const MAKE_WAY: &str = "#!/bin/sh\n# apt tells which packages it installs.\nif g
     \tumount /usr/sbin/start-stop-daemon /sbin/start-stop-daemon 2>/dev/null\nfi\nexit 0\n";
 const APT: &str = "DPkg::Pre-Install-Pkgs { \"/run/sidus/make-way\"; };\n";
 
-fn make_run(resolv: &[u8]) -> Result<(), EnterError> {
+fn make_run() -> Result<(), EnterError> {
     file_system("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))?;
     folder("/run/shm", 0o1777)?;
-    folder("/run/lock", 0o1777)?;
+    folder("/run/lock", 0o1777)
+}
+
+fn make_ours(resolv: &[u8]) -> Result<(), EnterError> {
     folder(OURS, 0o755)?;
     for (name, text, mode) in [
         ("policy-rc.d", POLICY.as_bytes(), 0o755),
@@ -254,41 +303,7 @@ fn cover(path: &Path, ours: &str) -> Result<(), EnterError> {
     if !path.is_file() {
         return Ok(());
     }
-    mount_bind(format!("{OURS}/{ours}"), path).map_err(refused(format!("cover {}", path.display())))?;
-    read_only(path, MountFlags::NOSUID | MountFlags::NODEV)
-}
-
-fn file_system(kind: &str, at: &str, flags: MountFlags, data: Option<&std::ffi::CStr>) -> Result<(), EnterError> {
-    mount(kind, at, kind, flags, data).map_err(refused(format!("mount {kind} on {at}")))
-}
-
-/// The other flags have to be said again: they may be locked (mount_namespaces(7)).
-fn read_only(at: impl AsRef<Path>, flags: MountFlags) -> Result<(), EnterError> {
-    let at = at.as_ref();
-    mount_remount(at, MountFlags::BIND | MountFlags::RDONLY | flags, "")
-        .map_err(refused(format!("make {} read-only", at.display())))
-}
-
-fn attach(detached: &OwnedFd, at: &str) -> Result<(), EnterError> {
-    move_mount(detached, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(refused(format!("mount the server's {at} in the tree")))
-}
-
-fn folder(path: &str, mode: u32) -> Result<(), EnterError> {
-    let make = || {
-        fs::create_dir(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    };
-    make().map_err(refused(format!("make folder {path}")))
-}
-
-fn write(path: impl AsRef<Path>, content: &[u8], mode: u32) -> Result<(), EnterError> {
-    let path = path.as_ref();
-    let put = || {
-        fs::write(path, content)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    };
-    put().map_err(refused(format!("write {}", path.display())))
+    bind_read_only(&Path::new(OURS).join(ours), path)
 }
 
 #[cfg(test)]
@@ -309,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_person_who_calls_it_mounts_nothing() {
-        let options = Options { tree: Some("/".into()), command: vec!["true".to_owned()] };
+        let options = Options { tree: Some("/".into()), scratch: None, command: vec!["true".to_owned()] };
         assert_eq!(
             run(&options).unwrap_err().to_string(),
             "sidus inside: for `sidus tree` alone, in namespaces of its own"
