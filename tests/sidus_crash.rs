@@ -122,3 +122,25 @@ fn prune() {
     };
     survives_each(9, "prune", prepare, &["tree", "prune", "hpc", "--keep", "1"]);
 }
+
+/// Of two generations, nodes boot the second one.
+fn published_twice() -> Machine {
+    let machine = Machine::new("twice");
+    published::server(&machine);
+    machine.succeeds(&["publish", "hpc"]);
+    machine.put(&format!("{}/etc/motd", published::TREE), "again\n");
+    machine.succeeds(&["publish", "hpc"]);
+    machine
+}
+
+#[test]
+fn rollback() {
+    let twice = published_twice();
+    let first = published::current(&twice).replace("-2", "-1");
+    survives_each(17, "rollback", |machine| twice.copy_to(machine), &["rollback", "hpc", &first]);
+}
+
+#[test]
+fn tree_clone() {
+    survives_each(17, "tree-clone", published::server, &["tree", "clone", "hpc", "desk"]);
+}
