@@ -18,6 +18,7 @@ pub mod payload;
 pub mod prune;
 pub mod publish;
 pub mod rollback;
+pub mod share;
 pub mod users;
 
 use std::io;

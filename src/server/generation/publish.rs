@@ -1,7 +1,8 @@
 //! `sidus publish`: an immutable generation of a tree, with the kernel and the initrd that are its own.
 //!
 //! The tree is copied beside the generations: what is as in the one before is the same file, which nobody writes to; the
-//! rest is a copy. So the working tree and a generation never share a file. What is written into the copy replaces the
+//! rest is a copy, which shares its blocks with the original where that can be done ([`share`]). So the working tree and a
+//! generation never share a file. What is written into the copy replaces the
 //! file of that name, never its content, which may be an older generation's too.
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use clap::Args;
 use super::compare::{self, Difference};
 use super::facts::{Facts, Published};
 use super::users::Users;
-use super::{entries, initrd, kernel, looking, payload, Form, GenerationError, GenerationName, Places, Record};
+use super::{entries, initrd, kernel, looking, payload, share, Form, GenerationError, GenerationName, Places, Record};
 use crate::mountinfo;
 use crate::server::cli::Common;
 use crate::server::clock::Time;
@@ -223,6 +224,10 @@ fn prepare(
     let difference = differs(&root, plan)?;
     if plan.before.is_some() && difference.changes.is_empty() && !force {
         return Ok(nothing_new(plan, config, facts, outcome));
+    }
+    if matches!(plan.how, How::LinkTo(_)) {
+        let (from, new) = (within(&root, &plan.from), within(&root, &places.prepared()));
+        share::blocks(&from, &new, &difference.changes).map_err(looking(&plan.from))?;
     }
     let shared = shared(&root, plan, &version, &difference, force)?;
     if !shared.contains("initrd.img") {
