@@ -92,6 +92,59 @@ fn nodes() {
     }
 }
 
+/// As lvm(8) has it, of volumes that are files.
+const LVM: [(&str, &str); 5] = [
+    ("lvs", "for at in /srv/volumes/*; do [ ! -e \"$at\" ] || echo \"  ${at##*/}\"; done"),
+    ("lvcreate", "[ ! -e \"/srv/volumes/$7\" ]; echo \"$5\" >\"/srv/volumes/$7\""),
+    (
+        "lvrename",
+        "[ -e \"/srv/volumes/$3\" ] && [ ! -e \"/srv/volumes/$4\" ]; mv \"/srv/volumes/$3\" \"/srv/volumes/$4\"",
+    ),
+    ("lvremove", "rm -f \"/srv/volumes/${3#lv_name=}\""),
+    ("mkfs.ext4", "echo \"$5\" >>\"/srv/volumes/${6#/dev/vg0/}\""),
+];
+
+#[test]
+fn nodes_with_volumes() {
+    let without = ready();
+    for (name, script) in LVM {
+        without.put(&format!("usr/local/sbin/{name}"), &format!("#!/bin/sh\nset -e\n{script}\n"));
+        without.set_mode(&format!("usr/local/sbin/{name}"), 0o755);
+    }
+    let text = without.read("etc/sidus/sidus.toml");
+    without.put("etc/sidus/sidus.toml", &text.replace("# volume_group = \"…\"", "volume_group = \"vg0\""));
+    without.put("srv/volumes/root", "a person's");
+    survives_each(61, "volume-add", |machine| without.copy_to(machine), &ADD);
+    let with = Machine::new("volume-added");
+    without.copy_to(&with);
+    with.succeeds(&ADD);
+    assert_eq!(
+        with.read("srv/volumes/sidus-n1"),
+        "67108864b\nlazy_itable_init=1,lazy_journal_init=0\n",
+        "it has a file system"
+    );
+    assert!(with.read("etc/sidus/nodes.d/n1.toml").contains("volume_group = \"vg0\"\n"));
+    with.put("srv/volumes/sidus-n1", "the node's");
+    with.succeeds(&["node", "reset", "n1", "--yes"]);
+    assert_eq!(with.read("srv/volumes/sidus-n1.old"), "the node's");
+    with.put("srv/volumes/sidus-n1", "the node's second");
+    with.succeeds(&["node", "reset", "n1", "--yes"]);
+    assert_eq!(with.read("srv/volumes/sidus-n1.old"), "the node's second");
+    with.put("var/log/calls", "");
+    let remove = ["node", "remove", "n1", "--discard-disk"];
+    survives_each(61, "volume-remove", |machine| with.copy_to(machine), &remove);
+    with.succeeds(&["node", "reset", "n1", "--yes", "--discard"]);
+    let volumes = |machine: &Machine| {
+        let found = std::fs::read_dir(machine.root().join("srv/volumes")).unwrap();
+        let mut names: Vec<_> = found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(volumes(&with), ["root", "sidus-n1"]);
+    with.succeeds(&remove);
+    assert_eq!(volumes(&with), ["root"]);
+}
+
 #[test]
 fn tree_create() {
     let prepare = |machine: &Machine| {

@@ -13,9 +13,9 @@ fn whole() -> Config {
     let settings = "[server]\naddress = \"10.0.0.1\"\nsubnet = \"10.0.0.0/24\"\nportal = \"10.0.0.2\"\n\
         [services]\ndhcp = \"none\"\ntftp = \"none\"\nnfs = \"none\"\ntarget = \"lio\"\n\
         [dhcp]\nrouter = \"10.0.0.3\"\nnameservers = [\"10.0.0.3\"]\npool = [\"10.0.0.8\", \"10.0.0.9\"]\n\
-        [tree]\nmirror = \"http://x/\"\n[node]\ntree = \"t\"\ncmdline = \"quiet\"\n";
+        [disks]\nvolume_group = \"vg0\"\n[tree]\nmirror = \"http://x/\"\n[node]\ntree = \"t\"\ncmdline = \"quiet\"\n";
     let node =
-        "mac = \"52:54:00:00:00:01\"\nip = \"10.0.0.7\"\ntree = \"t\"\npersistent = \"1G\"\ncmdline = \"quiet\"\n";
+        "mac = \"52:54:00:00:00:01\"\nip = \"10.0.0.7\"\ntree = \"t\"\npersistent = \"1G\"\nvolume_group = \"vg0\"\ncmdline = \"quiet\"\n";
     let file: NodeFile = toml::from_str(node).unwrap();
     Config { settings: Settings::parse(settings).unwrap(), nodes: vec![Node { name: "n".parse().unwrap(), file }] }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::Finding;
 use crate::server::config::{Config, NfsService};
 use crate::server::generation::{facts::record, Places};
-use crate::server::node::{disk, facts::Facts as Nodes};
+use crate::server::node::disk::Disk;
+use crate::server::node::facts::Facts as Nodes;
 use crate::server::paths::{look, read_text};
 use crate::server::target::{self, Served, Target};
 
@@ -38,8 +39,9 @@ impl Facts {
         let here = root == Path::new("/");
         let mut facts = Self { is_exported: true, wanted: nodes.targets(config), ..Self::default() };
         for node in config.nodes.iter().filter(|node| node.file.persistent.is_some()) {
-            if !disk::Found::look(root, folders, &node.name)?.disk {
-                facts.no_disk.push((node.name.to_string(), disk::image(folders, &node.name)));
+            let disk = Disk::of_node(folders, node);
+            if !disk.is_there(root)? {
+                facts.no_disk.push((node.name.to_string(), disk.path()));
             }
             if !nodes.accounts.contains_key(&node.name) {
                 facts.no_account.push(node.name.to_string());

@@ -131,6 +131,11 @@ pub(super) fn nodes(settings: &Settings, nodes: &[(Node, String)]) -> Result<(),
         if let Some((other, _)) = before.iter().find(|(other, _)| other.file.mac == node.file.mac) {
             return wrong("mac", format!("{} is that of node {} already", node.file.mac, other.name));
         }
+        if node.file.volume_group.is_some() && node.file.persistent.is_none() {
+            let message =
+                "the node has no disk: say its size, as in persistent = \"20G\", or leave this out".to_owned();
+            return wrong("volume_group", message);
+        }
         if node.file.persistent.is_some() && settings.services.target == super::TargetService::None {
             let message = "services.target in sidus.toml is none: no program serves disks".to_owned();
             return wrong("persistent", message);

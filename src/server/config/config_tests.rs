@@ -157,6 +157,12 @@ fn wrong_nodes_are_named_with_file_and_line() {
             "mac = \"52:54:00:0d:14:16\"\nip = \"10.13.20.22\"\npersistent = \"1G\"",
             "b.toml:3: persistent: services.target",
         ),
+        (
+            MINIMAL,
+            "b.toml",
+            "mac = \"52:54:00:0d:14:16\"\nip = \"10.13.20.22\"\nvolume_group = \"vg0\"",
+            "b.toml:3: volume_group: the node has no disk: say its size, as in persistent = \"20G\", or leave this out",
+        ),
     ];
     for (at, (settings, name, text, expected)) in table.into_iter().enumerate() {
         let error = machine(&format!("bad{at}"), settings, &[("a.toml", GOOD), (name, text)]).expect_err(expected);
@@ -173,6 +179,7 @@ fn a_node_is_added_only_where_it_fits() {
             ip: ip.parse().unwrap(),
             tree: None,
             persistent: None,
+            volume_group: None,
             cmdline: None,
         },
     };

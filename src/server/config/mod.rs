@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
-use values::{Cmdline, Folder, Include, Mac, Mirror, Net, NodeName, Size, TreeName, Word};
+use values::{Cmdline, Folder, Include, Mac, Mirror, Net, NodeName, Size, TreeName, VolumeGroup, Word};
 
 use super::paths;
 
@@ -50,6 +50,9 @@ pub struct Settings {
     /// What DHCP says.
     #[serde(default)]
     pub dhcp: Dhcp,
+    /// Where `sidus node add` makes disks.
+    #[serde(default)]
+    pub disks: Disks,
     /// What `sidus tree create` does unless told otherwise.
     #[serde(default)]
     pub tree: TreeDefaults,
@@ -189,6 +192,14 @@ pub struct Dhcp {
     pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
+/// `[disks]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Disks {
+    /// In this group, as volumes; without it, in [`Folders::luns`], as files.
+    pub volume_group: Option<VolumeGroup>,
+}
+
 /// `[tree]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -264,6 +275,10 @@ pub struct NodeFile {
     /// The size of its disk; without one, its layer is in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent: Option<Size>,
+    /// The group that its disk is a volume of; without one, that is a file. No default, so that no disk is looked for
+    /// elsewhere because new ones are made there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_group: Option<VolumeGroup>,
     /// In place of that of `[node]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<Cmdline>,

@@ -39,7 +39,7 @@ macro_rules! by_text {
         }
     )* };
 }
-by_text!(Mac, Net, NodeName, TreeName, Size, Folder, Cmdline, Mirror, Word, Include);
+by_text!(Mac, Net, NodeName, TreeName, VolumeGroup, Size, Folder, Cmdline, Mirror, Word, Include);
 
 /// The hardware address of a node's network card, as in `52:54:00:0d:14:15`; `-` will do in place of `:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -228,6 +228,16 @@ text_value!(
     "a tree's name; 1 to 48 of a-z, 0-9, - and _ are, with a letter or digit first, as in bookworm",
     |text| is_made_of(text, 48, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
         && !text.starts_with(['-', '_'])
+);
+
+text_value!(
+    /// A volume group (lvm(8)).
+    VolumeGroup,
+    "a volume group's name; letters, digits and +_.- are, with no - first, as in vg0",
+    |text| is_made_of(text, 127, |byte| byte.is_ascii_alphanumeric() || b"+_.-".contains(&byte))
+        && !text.starts_with('-')
+        && text != "."
+        && text != ".."
 );
 
 text_value!(

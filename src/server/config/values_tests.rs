@@ -80,6 +80,11 @@ fn names() {
         &["", "..", ".x", "a/b", "a.b", "-x", "A"],
         "a tree's name",
     );
+    table::<VolumeGroup>(
+        &[("vg0", "vg0"), ("ssd_2.a+b-C", "ssd_2.a+b-C")],
+        &["", ".", "..", "-x", "a/b", "a b", "é"],
+        "a volume group's name",
+    );
     table::<Word>(&[("non-free", "non-free")], &["", "-x", "a b", "a,b", "../x"], "apt");
     table::<Include>(&[("g++", "g++"), ("@article", "@article")], &["", "@", "--x", "a b", "a,b", "A"], "@article");
     table::<Mirror>(

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::run::Run;
+use super::volume::Renaming;
 
 /// In the first line of what this program writes and a person might take for their own.
 pub const MARK: &str = "Written by sidus";
@@ -50,6 +51,8 @@ pub enum Action {
         /// What the one before will be called, in place of what is called so; else it is gone.
         keep: Option<PathBuf>,
     },
+    /// Gives a logical volume another name.
+    Volume(Renaming),
     /// Runs a command, which can be run again.
     Run(Run),
 }
@@ -169,6 +172,7 @@ impl Action {
             | Self::Remove { path, .. }
             | Self::Rename { to: path, .. }
             | Self::Replace { to: path, .. } => Some(path),
+            Self::Volume(renaming) => Some(renaming.path()),
             Self::Run(_) => None,
         }
     }
@@ -206,6 +210,7 @@ impl fmt::Display for Action {
                     None => f.write_str(", which is gone"),
                 }
             }
+            Self::Volume(renaming) => write!(f, "{renaming}"),
             Self::Run(run) => write!(f, "run {run}"),
         }
     }

@@ -11,6 +11,7 @@ mod journal;
 mod lock;
 pub mod run;
 pub mod show;
+pub mod volume;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -312,6 +313,9 @@ impl Engine {
             Action::Remove { path, .. } => file::remove(root, path)?,
             Action::Rename { from, to } => file::rename(root, from, to)?,
             Action::Replace { from, to, keep } => file::replace(root, from, to, keep.as_deref())?,
+            Action::Volume(renaming) => {
+                volume::perform(Around { root, lock: self.lock.as_ref(), interrupted }, renaming)?;
+            }
             Action::Run(run) => return self.run(run, interrupted),
         }
         Ok(true)
@@ -340,6 +344,7 @@ pub fn is_done(root: &Path, action: &Action) -> Result<bool, EngineError> {
         Action::Remove { path, proof } => file::is_removed(root, path, proof),
         Action::Rename { from, to } => file::is_renamed(root, from, to),
         Action::Replace { from, to, .. } => file::is_replaced(root, from, to),
+        Action::Volume(renaming) => volume::is_done(root, renaming),
         Action::Run(_) => Ok(false),
     }
 }

@@ -4,7 +4,7 @@ use super::facts::{Address, Facts};
 use super::{template, InitError, Options};
 use crate::server::config::values::Net;
 use crate::server::config::{
-    Config, ConfigError, Dhcp, DhcpService, Folders, NfsService, NodeDefaults, Server, Services, Settings,
+    Config, ConfigError, Dhcp, DhcpService, Disks, Folders, NfsService, NodeDefaults, Server, Services, Settings,
     TargetService, TftpService, TreeDefaults, CONFIG, NODES,
 };
 use crate::server::engine::{Action, Commit};
@@ -110,6 +110,7 @@ fn settings(facts: &Facts, options: &Options) -> Result<Settings, InitError> {
         folders,
         services: Services { dhcp, tftp, nfs: options.nfs.unwrap_or(NfsService::NfsKernelServer), target },
         dhcp: Dhcp { router, ..Dhcp::default() },
+        disks: Disks::default(),
         tree: TreeDefaults::default(),
         node: NodeDefaults::default(),
     })

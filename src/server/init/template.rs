@@ -45,6 +45,10 @@ target = \"{}\"
 # The first and the last address for machines that are no nodes yet; without it, they get none:
 # pool = [\"…\", \"…\"]
 
+[disks]
+# The volume group that node add makes disks in; without it, they are files in folders.luns:
+# volume_group = \"…\"
+
 [folders]
 {folders}
 [tree]

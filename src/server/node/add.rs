@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use clap::Args;
 
+use super::disk::{Disk, Found};
 use super::facts::Facts;
-use super::{begin, commit, disk, look, say, Account, NodeError};
+use super::{begin, commit, look, say, Account, NodeError};
 use crate::server::cli::Common;
 use crate::server::config::values::{Cmdline, Mac, NodeName, Size, TreeName};
 use crate::server::config::{Config, Node, NodeFile, NODES};
@@ -49,17 +50,29 @@ pub(super) struct Decided {
     pub(super) make: Option<Size>,
 }
 
-pub(super) fn decide(config: &Config, found: disk::Found, options: &Options) -> Result<Decided, Error> {
+/// Where the disk of the node is, or would be made.
+pub(super) fn place(config: &Config, options: &Options) -> Disk {
+    let group = match config.node(&options.name) {
+        // New ones may be made elsewhere meanwhile.
+        Some(known) => known.file.volume_group.as_ref(),
+        None => config.settings.disks.volume_group.as_ref(),
+    };
+    Disk::of(&config.settings.folders, &options.name, group.filter(|_| options.persistent.is_some()))
+}
+
+pub(super) fn decide(config: &Config, found: Found, options: &Options) -> Result<Decided, Error> {
+    let known = config.node(&options.name);
+    let group = known.map_or(&config.settings.disks.volume_group, |known| &known.file.volume_group);
     let file = NodeFile {
         mac: options.mac,
         ip: options.ip,
         tree: options.tree.clone(),
         persistent: options.persistent,
+        volume_group: options.persistent.and_then(|_| group.clone()),
         cmdline: options.cmdline.clone(),
     };
     let name = options.name.clone();
-    let path = disk::image(&config.settings.folders, &name);
-    let known = config.node(&name);
+    let path = place(config, options).path();
     if let Some((key, has)) = known.and_then(|known| difference(&known.file, &file)) {
         return Err(NodeError::Differs { name, key, has }.into());
     }
@@ -93,17 +106,16 @@ fn difference(has: &NodeFile, asked: &NodeFile) -> Option<(&'static str, String)
 
 pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let (mut engine, config) = begin(common)?;
-    let folders = config.settings.folders.clone();
-    let found = disk::Found::look(&common.root, &folders, &options.name).map_err(NodeError::Facts)?;
+    let disk = place(&config, options);
+    // Where it gets none, whether one is there does not matter.
+    let found = if options.persistent.is_some() { disk.look(&common.root)? } else { Found::default() };
     let decided = decide(&config, found, options)?;
     let mut facts = look(common, &decided.config)?;
-    let mut commit = || -> Result<Commit, Error> { all(&decided, &mut facts, options) };
+    let mut commit = || -> Result<Commit, Error> { all(&decided, &mut facts, &disk, options) };
     let changed = match decided.make {
         None => engine.carry_out(commit()?)?,
-        Some(size) => engine.transact(vec![disk::unmake(&folders, &options.name)], |stage| -> Result<_, Error> {
-            stage.perform(
-                &[vec![Action::Folder(disk::folder(&folders))], disk::make(&folders, &options.name, size)].concat(),
-            )?;
+        Some(size) => engine.transact(vec![disk.unmake()], |stage| -> Result<_, Error> {
+            stage.perform(&disk.make(size))?;
             commit()
         })?,
     };
@@ -115,8 +127,8 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
 }
 
 /// What puts it in place: its file, its account, its disk, and what follows from them.
-fn all(decided: &Decided, facts: &mut Facts, options: &Options) -> Result<Commit, Error> {
-    let (name, folders) = (&options.name, &decided.config.settings.folders);
+fn all(decided: &Decided, facts: &mut Facts, disk: &Disk, options: &Options) -> Result<Commit, Error> {
+    let name = &options.name;
     let mut actions = vec![Action::folder(NODES)];
     let Some(node) = decided.config.node(name) else { return Ok(Commit::default()) };
     if decided.is_new {
@@ -128,7 +140,7 @@ fn all(decided: &Decided, facts: &mut Facts, options: &Options) -> Result<Commit
         last.extend(account(name, &decided.config, facts)?);
     }
     if decided.make.is_some() {
-        last.push(Action::Rename { from: disk::new(folders, name), to: disk::image(folders, name) });
+        last.push(disk.put());
     }
     let rest = commit::commit(&decided.config, facts)?;
     // The folders for them come before.

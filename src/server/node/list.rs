@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{disk, NodeError};
+use super::disk::Disk;
+use super::NodeError;
 use crate::server::cli::Common;
 use crate::server::config::Config;
 use crate::server::generation::entries::tree_of;
@@ -41,7 +42,8 @@ fn rows(common: &Common, config: &Config, generations: &Facts) -> std::io::Resul
     let row = |node: &crate::server::config::Node| {
         let tree = tree_of(config, node);
         let current = tree.and_then(|tree| generations.published.get(tree)?.current);
-        let has_disk = node.file.persistent.is_some() && disk::Found::look(&common.root, folders, &node.name)?.disk;
+        let disk = Disk::of_node(folders, node);
+        let has_disk = node.file.persistent.is_some() && disk.is_there(&common.root)?;
         Ok(Row {
             name: node.name.to_string(),
             mac: node.file.mac.to_string(),
@@ -49,7 +51,7 @@ fn rows(common: &Common, config: &Config, generations: &Facts) -> std::io::Resul
             tree: tree.map(ToString::to_string),
             generation: current.map(|(name, _)| name.to_string()),
             persistent: node.file.persistent.map(|size| size.to_string()),
-            disk: has_disk.then(|| disk::image(folders, &node.name).display().to_string()),
+            disk: has_disk.then(|| disk.path().display().to_string()),
             cmdline: node.file.cmdline.as_ref().or(config.settings.node.cmdline.as_ref()).map(ToString::to_string),
         })
     };

@@ -108,6 +108,12 @@ pub enum NodeError {
         /// The node.
         name: NodeName,
     },
+    /// What an earlier command gave up is not gone.
+    #[error("{}: it is given up, but was still served when it was to be removed; sidus recover removes it", path.display())]
+    Waiting {
+        /// The disk.
+        path: PathBuf,
+    },
     /// Nobody was there to be asked.
     #[error("{question} Say --yes: nobody can be asked here")]
     Ask {

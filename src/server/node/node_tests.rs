@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 use crate::server::config::Settings;
 use crate::server::engine::{Action, Content};
@@ -31,7 +33,7 @@ fn options(more: &[&str]) -> add::Options {
 fn what_is_added_is_new_or_the_same() {
     let known = config("tgt", &[("n21", DISK), ("n22", MEMORY)]);
     let empty = config("tgt", &[]);
-    let found = |disk| disk::Found { disk, old: false };
+    let found = |disk| disk::Found { disk, ..disk::Found::default() };
     let make = Some("20G".parse().unwrap());
     let disk = &["--persistent", "20G"][..];
     let existing = &["--persistent", "20G", "--existing-disk"][..];
@@ -59,6 +61,96 @@ fn what_is_added_is_new_or_the_same() {
     ] {
         assert_eq!(add::decide(config, found(disk_found), &options(asked)).unwrap_err().to_string(), error);
     }
+}
+
+/// New disks are volumes from now on: whoever has a file keeps it.
+#[test]
+fn a_disk_stays_where_it_was_made() {
+    let group = Some("vg0".parse().unwrap());
+    let disk = &["--persistent", "20G"][..];
+    let mut known = config("lio", &[("n21", DISK), ("n22", MEMORY)]);
+    known.settings.disks.volume_group.clone_from(&group);
+    let mut empty = config("lio", &[]);
+    empty.settings.disks.volume_group.clone_from(&group);
+    let in_group = config("lio", &[("n21", &format!("{DISK}volume_group = \"vg1\"\n"))]);
+    for (config, asked, path, written) in [
+        (&known, disk, "/srv/sidus/luns/n21.img", None),
+        (&empty, disk, "/dev/vg0/sidus-n21", group.clone()),
+        (&empty, &[][..], "/srv/sidus/luns/n21.img", None),
+        (&in_group, disk, "/dev/vg1/sidus-n21", Some("vg1".parse().unwrap())),
+    ] {
+        assert_eq!(add::place(config, &options(asked)).path(), Path::new(path));
+        let decided = add::decide(config, disk::Found::default(), &options(asked)).unwrap();
+        assert_eq!(decided.config.node(&"n21".parse().unwrap()).unwrap().file.volume_group, written, "{path}");
+    }
+}
+
+#[test]
+fn what_is_done_with_a_disk() {
+    let folders = crate::server::config::Folders::default();
+    let name = "n21".parse().unwrap();
+    let shown = |actions: Vec<Action>| actions.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let size = "64M".parse().unwrap();
+    let file = disk::Disk::of(&folders, &name, None);
+    let volume = disk::Disk::of(&folders, &name, Some(&"vg0".parse().unwrap()));
+    let luns = "/srv/sidus/luns";
+    for (actions, expected) in [
+        (
+            file.make(size),
+            vec![
+                format!("make folder {luns} (0700)"),
+                format!("write {luns}/.n21.img.new (0600)"),
+                format!("run truncate --no-create --size 67108864 {luns}/.n21.img.new"),
+                format!("run mkfs.ext4 -q -L ISCSI -E lazy_itable_init=1,lazy_journal_init=1 {luns}/.n21.img.new"),
+            ],
+        ),
+        (vec![file.put()], vec![format!("rename {luns}/.n21.img.new to {luns}/n21.img")]),
+        (
+            file.replace(false),
+            vec![format!("put {luns}/.n21.img.new in place of {luns}/n21.img, which becomes {luns}/n21.img.old")],
+        ),
+        (file.discard(), vec![format!("remove {luns}/n21.img"), format!("remove {luns}/n21.img.old")]),
+        (
+            volume.make(size),
+            vec![
+                "run lvremove --yes --select lv_name=sidus-n21.new vg0".to_owned(),
+                "run lvcreate --yes --wipesignatures y --size 67108864b --name sidus-n21.new vg0".to_owned(),
+                "run mkfs.ext4 -q -L ISCSI -E lazy_itable_init=1,lazy_journal_init=0 /dev/vg0/sidus-n21.new".to_owned(),
+            ],
+        ),
+        (vec![volume.put()], vec!["rename volume /dev/vg0/sidus-n21.new to /dev/vg0/sidus-n21".to_owned()]),
+        (
+            volume.replace(false),
+            vec!["put volume /dev/vg0/sidus-n21.new in place of /dev/vg0/sidus-n21, which becomes /dev/vg0/sidus-n21.old"
+                .to_owned()],
+        ),
+        (
+            volume.replace(true),
+            vec![
+                "put volume /dev/vg0/sidus-n21.new in place of /dev/vg0/sidus-n21, which becomes /dev/vg0/sidus-n21.gone"
+                    .to_owned(),
+                "run lvremove --yes --select lv_name=sidus-n21.old vg0".to_owned(),
+            ],
+        ),
+        (
+            volume.discard(),
+            vec![
+                "rename volume /dev/vg0/sidus-n21 to /dev/vg0/sidus-n21.gone".to_owned(),
+                "run lvremove --yes --select lv_name=sidus-n21.old vg0".to_owned(),
+            ],
+        ),
+        (vec![volume.unmake()], vec!["run lvremove --yes --select lv_name=sidus-n21.new vg0".to_owned()]),
+    ] {
+        assert_eq!(shown(actions), expected);
+    }
+    assert_eq!(file.afterwards(), None);
+    let last = volume.afterwards().unwrap().to_string();
+    assert_eq!(last, "lvremove --yes --select lv_name=sidus-n21.gone vg0");
+    let waiting = disk::Found { aside: true, ..disk::Found::default() };
+    assert_eq!(
+        volume.check_aside(waiting).unwrap_err().to_string(),
+        "/dev/vg0/sidus-n21.gone: it is given up, but was still served when it was to be removed; sidus recover removes it"
+    );
 }
 
 fn facts(config: &Config) -> Facts {
@@ -158,7 +250,7 @@ fn the_kernels_target_is_saved_where_its_service_reads_it() {
 #[test]
 fn who_loses_a_disk_is_asked() {
     let name = "n21".parse().unwrap();
-    let question = |disk, old, discard| reset::question(&name, disk::Found { disk, old }, discard);
+    let question = |disk, old, discard| reset::question(&name, disk::Found { disk, old, aside: false }, discard);
     assert_eq!(question(false, false, false), None);
     assert_eq!(question(false, false, true), None);
     for (disk, old, discard, words) in [

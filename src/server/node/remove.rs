@@ -2,11 +2,12 @@
 
 use clap::Args;
 
-use super::{begin, commit, disk, look, say, NodeError};
+use super::disk::{Disk, Found};
+use super::{begin, commit, look, say, NodeError};
 use crate::server::cli::Common;
 use crate::server::config::values::NodeName;
 use crate::server::config::{Config, Node, NODES};
-use crate::server::engine::{Action, Commit};
+use crate::server::engine::{Action, After, Commit};
 use crate::server::target::{told, update};
 use crate::server::Error;
 
@@ -27,20 +28,15 @@ pub struct Options {
 }
 
 /// What becomes of the disk.
-pub(super) fn decide(
-    config: &Config,
-    node: &Node,
-    found: disk::Found,
-    options: &Options,
-) -> Result<Vec<Action>, NodeError> {
-    let folders = &config.settings.folders;
+pub(super) fn decide(config: &Config, node: &Node, found: Found, options: &Options) -> Result<Vec<Action>, NodeError> {
+    let disk = Disk::of_node(&config.settings.folders, node);
     let mut actions = vec![Action::remove_inside(NODES, Node::path(&node.name))];
     if (found.disk || found.old) && !options.keep_disk && !options.discard_disk {
-        return Err(NodeError::WhichDisk { name: node.name.clone(), path: disk::image(folders, &node.name) });
+        return Err(NodeError::WhichDisk { name: node.name.clone(), path: disk.path() });
     }
     if options.discard_disk {
-        let remove = |path| Action::remove_inside(folders.luns.path(), path);
-        actions.extend([remove(disk::image(folders, &node.name)), remove(disk::old(folders, &node.name))]);
+        disk.check_aside(found)?;
+        actions.extend(disk.discard());
     }
     Ok(actions)
 }
@@ -52,7 +48,8 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
         eprintln!("sidus: there is no node {}: nothing to do", options.name);
         return Ok(());
     };
-    let found = disk::Found::look(&common.root, &config.settings.folders, &node.name).map_err(NodeError::Facts)?;
+    let disk = Disk::of_node(&config.settings.folders, node);
+    let found = disk.look(&common.root)?;
     let mut actions = decide(&config, node, found, options)?;
     let service = config.settings.services.target;
     let is_served = node.file.persistent.is_some();
@@ -64,12 +61,18 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let rest = commit::commit(&without, &look(common, &without)?)?;
     actions.extend(rest.actions);
     let mut after = rest.after;
+    let ips = [node.file.ip];
     if is_served && options.force {
         for told_of in &mut after {
             if told_of.runs == told(service, &[], false) {
-                told_of.runs = told(service, &[node.file.ip], true);
+                told_of.runs = told(service, &ips, true);
             }
         }
+    }
+    if let Some(last) = disk.afterwards().filter(|_| options.discard_disk) {
+        let told_first = told(service, if options.force { &ips } else { &[] }, options.force);
+        after.retain(|other| other.runs != told_first);
+        after.push(After { runs: told_first.into_iter().chain([last]).collect(), on: Vec::new() });
     }
     let changed = engine.carry_out(Commit { actions, after })?;
     say(&engine, changed, &format!("node {} is removed", node.name));

@@ -4,10 +4,11 @@ use std::io::{self, BufRead, IsTerminal};
 
 use clap::Args;
 
-use super::{add, begin, commit, disk, look, node, say, NodeError};
+use super::disk::{Disk, Found};
+use super::{add, begin, commit, look, node, say, NodeError};
 use crate::server::cli::Common;
 use crate::server::config::values::NodeName;
-use crate::server::engine::{Action, After, Commit};
+use crate::server::engine::{After, Commit};
 use crate::server::target::{told, update};
 use crate::server::{output, Error};
 
@@ -30,9 +31,11 @@ pub struct Options {
 pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let (mut engine, config) = begin(common)?;
     let node = node(&config, &options.name)?;
-    let (name, folders, service) = (&node.name, &config.settings.folders, config.settings.services.target);
+    let (name, service) = (&node.name, config.settings.services.target);
     let size = node.file.persistent.ok_or_else(|| NodeError::NotPersistent { name: name.clone() })?;
-    let found = disk::Found::look(&common.root, folders, name).map_err(NodeError::Facts)?;
+    let disk = Disk::of_node(&config.settings.folders, node);
+    let found = disk.look(&common.root)?;
+    disk.check_aside(found)?;
     if !options.force {
         update::check_unused(common, service, node.file.ip)?;
     }
@@ -42,26 +45,23 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
         }
     }
     let mut facts = look(common, &config)?;
-    let changed = engine.transact(vec![disk::unmake(folders, name)], |stage| -> Result<_, Error> {
-        stage.perform(&[vec![Action::Folder(disk::folder(folders))], disk::make(folders, name, size)].concat())?;
-        let (image, old) = (disk::image(folders, name), disk::old(folders, name));
-        let keep = (!options.discard).then(|| old.clone());
+    let changed = engine.transact(vec![disk.unmake()], |stage| -> Result<_, Error> {
+        stage.perform(&disk.make(size))?;
         let last = add::account(name, &config, &mut facts)?;
         let rest = commit::commit(&config, &facts)?;
         let mut actions = rest.actions;
         actions.extend(last);
-        actions.push(Action::Replace { from: disk::new(folders, name), to: image.clone(), keep });
-        if options.discard {
-            actions.push(Action::remove_inside(folders.luns.path(), old));
-        }
+        actions.extend(disk.replace(options.discard));
         if stage.is_dry_run() {
             // What would be put there is not there yet.
-            output::print(&format!("put the new disk in place of {}\n", image.display()));
+            output::print(&format!("put the new disk in place of {}\n", disk.path().display()));
         }
         let mut after = rest.after;
         // One telling is enough: it makes this target anew, and looks at all others as well.
         after.retain(|other| other.runs != told(service, &[], false));
-        after.push(After { runs: told(service, &[node.file.ip], options.force), on: vec![image] });
+        let mut runs = told(service, &[node.file.ip], options.force);
+        runs.extend(disk.afterwards().filter(|_| options.discard));
+        after.push(After { runs, on: vec![disk.path()] });
         Ok(Commit { actions, after })
     })?;
     say(&engine, changed, &format!("node {name} has a new disk"));
@@ -69,7 +69,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
 }
 
 /// What whoever resets it has to agree to; nothing where nothing is lost.
-pub(super) fn question(name: &NodeName, found: disk::Found, discard: bool) -> Option<String> {
+pub(super) fn question(name: &NodeName, found: Found, discard: bool) -> Option<String> {
     match (found.disk, found.old, discard) {
         (false, false, _) => None,
         (true, _, true) => Some(format!("Node {name} loses all that is on its disk.")),

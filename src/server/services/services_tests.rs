@@ -11,6 +11,7 @@ fn config(dhcp: &str, tftp: &str, target: &str, more: &str) -> Config {
         mac: "52:54:00:0d:14:15".parse().unwrap(),
         ip: [10, 13, 20, 21].into(),
         tree: None,
+        volume_group: None,
         persistent: None,
         cmdline: None,
     };

@@ -18,6 +18,9 @@ pub const SAVED: &str = "/etc/rtslib-fb-target/saveconfig.json";
 pub const CONFIGFS: &str = "/sys/kernel/config/target";
 /// What the names of this program's disks begin with.
 const PREFIX: &str = "sidus-";
+/// What the folders of disks begin with: those of files, and those of block devices.
+const FILE: &str = "fileio_";
+const BLOCK: &str = "iblock_";
 /// What the links have for a name, which means nothing to the kernel.
 const LINK: &str = "sidus";
 /// iSCSI's own (RFC 7143, 13).
@@ -73,6 +76,12 @@ fn has(whole: &Value, part: &Value) -> bool {
 }
 
 fn saved_disk(target: &Target) -> Value {
+    if target.is_volume {
+        return json!({
+            "plugin": "block", "name": disk(target), "dev": target.image, "wwn": target.serial, "readonly": false,
+            "write_back": false,
+        });
+    }
     json!({
         "plugin": "fileio", "name": disk(target), "dev": target.image, "size": target.size, "wwn": target.serial,
         "write_back": false,
@@ -86,7 +95,7 @@ fn saved_target(target: &Target) -> Value {
         "tpgs": [{
             "tag": 1, "enable": true,
             "attributes": { "authentication": 1, "generate_node_acls": 0, "demo_mode_discovery": 0 },
-            "luns": [{ "index": 0, "storage_object": format!("/backstores/fileio/{}", disk(target)) }],
+            "luns": [{ "index": 0, "storage_object": format!("/backstores/{}/{}", if target.is_volume { "block" } else { "fileio" }, disk(target)) }],
             "node_acls": [{
                 "node_wwn": target.initiator,
                 "chap_userid": account.username, "chap_password": account.password,
@@ -104,7 +113,7 @@ pub struct Found {
     pub(super) targets: Vec<Known>,
     /// This program's disks: the folder of a folder.
     pub(super) disks: Vec<(String, String)>,
-    /// The folders of disks of files, others' too, and how many each has.
+    /// The folders of disks of files and of block devices, others' too, and how many each has.
     pub(super) adapters: Vec<(String, usize)>,
 }
 
@@ -146,7 +155,7 @@ impl Found {
     fn look(root: &Path, base: &Path) -> io::Result<Self> {
         let mut found = Self::default();
         let core = base.join("core");
-        for adapter in folders(root, &core)?.into_iter().filter(|name| name.starts_with("fileio_")) {
+        for adapter in folders(root, &core)?.into_iter().filter(|name| adapter_number(name).is_some()) {
             let disks = folders(root, &core.join(&adapter))?;
             found.adapters.push((adapter.clone(), disks.len()));
             let ours = disks.into_iter().filter(|name| name.starts_with(PREFIX));
@@ -264,19 +273,25 @@ pub(super) fn steps(found: &Found, wanted: &[Target], decided: &Decided<'_>) -> 
             steps.push(Step::Unmake(core.join(adapter)));
         }
     }
-    let number =
-        |(name, _): &(String, usize)| name.strip_prefix("fileio_").and_then(|number| number.parse::<u32>().ok());
+    let number = |(name, _): &(String, usize)| adapter_number(name);
     let mut next = found.adapters.iter().filter_map(number).max().map_or(0, |number| number.saturating_add(1));
     for target in &decided.begin {
-        begin(base, &core.join(format!("fileio_{next}")), target, &mut steps);
+        let kind = if target.is_volume { BLOCK } else { FILE };
+        begin(base, &core.join(format!("{kind}{next}")), target, &mut steps);
         next = next.saturating_add(1);
     }
     steps
 }
 
+/// Whether the target serves the disk of that name: from a file that has the node's name, or a volume that has its own.
 fn serves(known: &Known, disk: &str) -> bool {
     let node = disk.strip_prefix(PREFIX).unwrap_or(disk);
-    known.served.images.iter().any(|image| image.file_stem().is_some_and(|stem| stem == node))
+    let is_it = |image: &PathBuf| image.file_stem().is_some_and(|stem| stem == node || stem == disk);
+    known.served.images.iter().any(is_it)
+}
+
+fn adapter_number(name: &str) -> Option<u32> {
+    [FILE, BLOCK].into_iter().find_map(|kind| name.strip_prefix(kind)?.parse().ok())
 }
 
 fn end(base: &Path, known: &Known, steps: &mut Vec<Step>) {
@@ -307,6 +322,11 @@ fn begin(base: &Path, adapter: &Path, target: &Target, steps: &mut Vec<Step>) {
     let set = |path: PathBuf, value: &str| Step::Set(path, value.to_owned());
     let secret = |path: PathBuf, value: &str| Step::SetSecret(path, value.to_owned());
     let (disk, image) = (adapter.join(disk(target)), target.image.display().to_string());
+    // A block device has a size of its own.
+    let control = match target.is_volume {
+        true => format!("udev_path={image},readonly=0"),
+        false => format!("fd_dev_name={image},fd_dev_size={}", target.size),
+    };
     let (iscsi, account) = (base.join("iscsi"), &target.account);
     let iqn = iscsi.join(&target.iqn);
     let group = iqn.join("tpgt_1");
@@ -315,7 +335,7 @@ fn begin(base: &Path, adapter: &Path, target: &Target, steps: &mut Vec<Step>) {
     steps.extend([
         Step::Make(adapter.to_owned()),
         Step::Make(disk.clone()),
-        set(disk.join("control"), &format!("fd_dev_name={image},fd_dev_size={}", target.size)),
+        set(disk.join("control"), &control),
         // Where rtslib and `sidus` find again what it serves.
         set(disk.join("udev_path"), &image),
         set(disk.join("enable"), "1"),

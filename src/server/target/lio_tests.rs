@@ -104,6 +104,43 @@ fn a_target_is_made_closed_and_opened_last() {
     );
 }
 
+/// What of it is other for a disk that is a volume.
+#[test]
+fn a_volume_is_served_as_a_block_device() {
+    let volume = Target { image: "/dev/vg0/sidus-node21".into(), is_volume: true, ..target(21) };
+    let all = shown(&Found::default(), std::slice::from_ref(&volume), &Options::default());
+    assert_eq!(
+        all[..5],
+        [
+            "make T/core/iblock_0",
+            "make T/core/iblock_0/sidus-node21",
+            "write \"udev_path=/dev/vg0/sidus-node21,readonly=0\" to T/core/iblock_0/sidus-node21/control",
+            "write \"/dev/vg0/sidus-node21\" to T/core/iblock_0/sidus-node21/udev_path",
+            "write \"1\" to T/core/iblock_0/sidus-node21/enable",
+        ]
+    );
+    let text = saved(None, std::slice::from_ref(&volume)).unwrap();
+    let saved: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        saved.pointer("/storage_objects/0"),
+        Some(&json!({
+            "plugin": "block", "name": "sidus-node21", "dev": "/dev/vg0/sidus-node21",
+            "wwn": "00000000-0000-4000-8000-525400000021", "readonly": false, "write_back": false,
+        }))
+    );
+    assert_eq!(
+        saved.pointer("/targets/0/tpgs/0/luns/0/storage_object"),
+        Some(&json!("/backstores/block/sidus-node21"))
+    );
+    // It is served, so it stays; the next one gets a number of its own.
+    let mut served = known(21);
+    served.served.images = vec![volume.image.clone()];
+    let disk = ("iblock_4".to_owned(), "sidus-node21".to_owned());
+    let found = Found { targets: vec![served], disks: vec![disk], adapters: vec![("iblock_4".to_owned(), 1)] };
+    assert_eq!(shown(&found, std::slice::from_ref(&volume), &Options::default()), Vec::<String>::new());
+    assert_eq!(shown(&found, &[volume, target(22)], &Options::default())[0], "make T/core/fileio_5");
+}
+
 #[test]
 fn a_target_ends_from_the_inside_out_and_others_disks_stay() {
     let found = Found {

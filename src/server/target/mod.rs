@@ -19,7 +19,8 @@ use thiserror::Error;
 use super::config::values::NodeName;
 use super::config::{Config, TargetService};
 use super::engine::Run;
-use super::node::{disk, Account};
+use super::node::disk::Disk;
+use super::node::Account;
 use crate::iscsi::identity::DEFAULT_INITIATOR;
 
 /// What the names of all targets of this program begin with. What follows is the node's address, by which it finds its own.
@@ -40,6 +41,8 @@ pub struct Target {
     pub portal: Ipv4Addr,
     /// What it serves.
     pub image: PathBuf,
+    /// Whether that is a block device, and no file.
+    pub is_volume: bool,
     /// How large that is, in bytes.
     pub size: u64,
     /// The serial number of its LUN: that of a disk stays the same.
@@ -59,13 +62,15 @@ pub fn iqn(ip: Ipv4Addr) -> String {
 pub fn wanted(config: &Config, accounts: &BTreeMap<NodeName, Account>) -> Vec<Target> {
     let target = |node: &super::config::Node| {
         let digits = node.file.mac.digits();
+        let disk = Disk::of_node(&config.settings.folders, node);
         Some(Target {
             node: node.name.clone(),
             ip: node.file.ip,
             iqn: iqn(node.file.ip),
             initiator: DEFAULT_INITIATOR.replace("{mac}", &digits),
             portal: config.settings.server.portal(),
-            image: disk::image(&config.settings.folders, &node.name),
+            image: disk.path(),
+            is_volume: disk.is_volume(),
             size: node.file.persistent?.bytes(),
             serial: format!("00000000-0000-4000-8000-{digits}"),
             account: accounts.get(&node.name)?.clone(),
@@ -218,6 +223,7 @@ pub(super) mod tests {
             initiator: format!("iqn.2026-01.io.sidus:node-5254000000{number}"),
             portal: [10, 13, 20, 13].into(),
             image: format!("/srv/sidus/luns/{node}.img").into(),
+            is_volume: false,
             size: 1 << 30,
             serial: format!("00000000-0000-4000-8000-5254000000{number}"),
             account: toml::from_str(&account).unwrap(),
