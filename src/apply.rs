@@ -232,7 +232,7 @@ impl<'a> Work<'a> {
                 lun.prepare_shutdown(tree)?;
             }
             Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
-            Step::MakeLayer { layer, like } => layer::make(layer, like, log)?,
+            Step::MakeLayer { layer, like, places } => layer::make(layer, like, places, log)?,
             Step::Move { from, to } => {
                 mount::move_to(from, to)?;
                 undo.push(Undo::MoveBack { from: to.clone(), to: from.clone() });

@@ -24,6 +24,8 @@ const NO_DIRECTORY: &str = "it is no directory";
 const NOT_OURS: &str = "it does not belong to root";
 /// The same.
 const OPEN: &str = "others may enter it: its mode is not 0700";
+/// overlayfs' mark of a directory that hides what the lower side has there.
+const OPAQUE: &str = "trusted.overlay.opaque";
 /// Another release's layer, which an empty one beside it would hide.
 const OTHER_VERSION: &str = "it has a layer of another version; v1 is the only one that is known here";
 
@@ -53,17 +55,17 @@ impl LayerError {
 /// Makes a layer's directories, or takes those that are there. The merged root takes its owner and mode from the upper
 /// one: a mere 0700 there would lock every user out of the node. All lies below a directory that only root may enter,
 /// since a file that is changed behind the union's back is undefined behaviour, and the work directory is nobody's
-/// business.
+/// business. `places` are what will be mounted on: an upper one that is new has them.
 ///
 /// # Errors
 /// [`LayerError`]
-pub fn make(layer: &LayerDirs, like: &Path, log: &Log) -> Result<(), LayerError> {
+pub fn make(layer: &LayerDirs, like: &Path, places: &[&str], log: &Log) -> Result<(), LayerError> {
     let mut at = layer.private.clone();
-    make_at(&mut at, layer, like, log).map_err(|why| LayerError { path: at, why })
+    make_at(&mut at, layer, like, places, log).map_err(|why| LayerError { path: at, why })
 }
 
 /// The same; an error is of what `at` is then.
-fn make_at(at: &mut PathBuf, layer: &LayerDirs, like: &Path, log: &Log) -> io::Result<()> {
+fn make_at(at: &mut PathBuf, layer: &LayerDirs, like: &Path, places: &[&str], log: &Log) -> io::Result<()> {
     let owner = rustix::process::geteuid().as_raw();
     let LayerDirs { private, upper, work, .. } = layer;
     keep_private(at, owner)?;
@@ -83,7 +85,7 @@ fn make_at(at: &mut PathBuf, layer: &LayerDirs, like: &Path, log: &Log) -> io::R
         Ok(_) => Err(io::Error::other(NO_DIRECTORY)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             at.set_extension("new");
-            make_upper(at, upper, like, log)
+            make_upper(at, upper, like, places, log)
         }
         Err(error) => Err(error),
     }
@@ -116,17 +118,43 @@ fn refuse_other_versions(private: &Path, ours: &OsStr) -> io::Result<()> {
 
 /// Makes the upper directory like the lower one, as `new`. It gets its name last: one that a power cut left half made
 /// would else be taken for whole at the next boot.
-fn make_upper(new: &Path, upper: &Path, like: &Path, log: &Log) -> io::Result<()> {
-    match fs::remove_dir(new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+fn make_upper(new: &Path, upper: &Path, like: &Path, places: &[&str], log: &Log) -> io::Result<()> {
+    let mount_points = || places.iter().map(|place| new.join(place));
+    match fs::symlink_metadata(new) {
+        Ok(there) if there.is_dir() => {
+            mount_points().try_for_each(|left| remove(&left))?;
+            remove(new)?;
+        }
+        Ok(_) => return Err(io::Error::other(NO_DIRECTORY)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     DirBuilder::new().mode(PRIVATE).create(new)?;
     let model = fs::metadata(like)?;
     chown(new, Some(model.uid()), Some(model.gid()))?;
     fs::set_permissions(new, Permissions::from_mode(model.mode() & 0o7777))?;
     copy_attributes(like, new, log)?;
+    mount_points().try_for_each(|at| make_mount_point(&at))?;
     fs::rename(new, upper)
+}
+
+/// Removes an empty directory, where it is.
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A mount point of the merged view. Through the union, the lower side would be asked for it, by NFS; the mark spares
+/// that later as well. What the lower side has there will be out of sight in any case.
+fn make_mount_point(at: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).create(at)?;
+    match rustix::fs::setxattr(at, OPAQUE, b"y", XattrFlags::empty()) {
+        // aufs' layers need no mark, and where there is none it only costs the requests.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Copies the extended attributes (access lists, labels) of a directory, as far as the other file system takes them.
@@ -190,7 +218,7 @@ mod tests {
         fn make(&self) -> Result<(), String> {
             let log = Log::open(Path::new("/nonexistent"));
             let text = |error: LayerError| error.to_string().replace(&self.0.display().to_string(), "/rw");
-            make(&self.layer(), &self.0.join("tree"), &log).map_err(text)
+            make(&self.layer(), &self.0.join("tree"), &["ro", "rw"], &log).map_err(text)
         }
 
         fn mode(&self, path: &str) -> u32 {
@@ -213,6 +241,9 @@ mod tests {
             for path in ["sidus", "sidus/v1", "sidus/v1/work"] {
                 assert_eq!(volume.mode(path), 0o700, "{path}");
             }
+            for path in ["sidus/v1/upper/ro", "sidus/v1/upper/rw"] {
+                assert_eq!(volume.mode(path), 0o755, "{path}");
+            }
         }
         // What the node did to its root is the node's.
         fs::set_permissions(volume.0.join("sidus/v1/upper"), Permissions::from_mode(0o755)).unwrap();
@@ -223,7 +254,7 @@ mod tests {
     #[test]
     fn one_that_a_power_cut_left_half_made_is_made_anew() {
         let volume = Volume::new("half");
-        for path in ["sidus", "sidus/v1", "sidus/v1/upper.new"] {
+        for path in ["sidus", "sidus/v1", "sidus/v1/upper.new", "sidus/v1/upper.new/rw"] {
             DirBuilder::new().mode(0o700).create(volume.0.join(path)).unwrap();
         }
         volume.make().unwrap();
@@ -250,7 +281,7 @@ mod tests {
             ("sidus/v1/work", &open, "the layer\'s /rw/sidus/v1/work: others may enter it: its mode is not 0700"),
             ("sidus/v1/upper", &link, "the layer\'s /rw/sidus/v1/upper: it is no directory"),
             ("sidus/v1/upper", &file, "the layer\'s /rw/sidus/v1/upper: it is no directory"),
-            ("sidus/v1/upper.new", &link, "the layer's /rw/sidus/v1/upper.new: Not a directory (os error 20)"),
+            ("sidus/v1/upper.new", &link, "the layer's /rw/sidus/v1/upper.new: it is no directory"),
             (
                 "sidus/v2",
                 &folder,

@@ -17,6 +17,8 @@ mod step;
 pub const RO: &str = "/ro";
 /// Where the writable layer goes.
 pub const RW: &str = "/rw";
+/// The mount points of both in the union's root.
+pub const IN_UNION: [&str; 2] = ["ro", "rw"];
 /// Where both are stacked, before the union takes the root's place.
 pub const UNION: &str = "/aufs";
 
@@ -220,8 +222,9 @@ fn push_union(steps: &mut Vec<Step>, kind: UnionKind, persistent: bool, place: &
         0 => Path::new(RW).join(LAYER),
         _ => Path::new(RW).join(LAYER).join("below").join(name_of(place)),
     };
+    let places: &[&str] = if number == 0 { &IN_UNION } else { &[] };
     let layer = layer_in(Path::new(RW), &base);
-    steps.push(Step::MakeLayer { layer: layer.clone(), like: below(RO) });
+    steps.push(Step::MakeLayer { layer: layer.clone(), like: below(RO), places });
     steps.push(Step::Stack(Stack { kind, lower: below(RO), layer, persistent, at: below(UNION) }));
 }
 

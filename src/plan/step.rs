@@ -67,6 +67,8 @@ pub enum Step {
         layer: LayerDirs,
         /// The lower one.
         like: PathBuf,
+        /// What will be mounted on, in an upper one that is new.
+        places: &'static [&'static str],
     },
     /// Move a mount, with all that is mounted below it.
     Move {
@@ -175,7 +177,7 @@ impl fmt::Display for Step {
                 f.write_str("keep other nodes from writing to it, also one that has it reserved")
             }
             Self::MountVolume { at, .. } => write!(f, "mount the file system on {}", at.display()),
-            Self::MakeLayer { layer, like } => {
+            Self::MakeLayer { layer, like, .. } => {
                 write!(f, "make layer {} like {}", layer.upper.display(), like.display())
             }
             Self::Move { from, to } => write!(f, "move {} to {}", from.display(), to.display()),

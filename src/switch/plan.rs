@@ -11,7 +11,7 @@ use super::step::Step;
 use super::{FAILED, NEXT};
 use crate::generation::Place;
 use crate::options::TmpfsLimits;
-use crate::plan::{layer_on, LayerDirs, Stack, Step as Boot, UnionKind, RO, RW, UNION};
+use crate::plan::{layer_on, LayerDirs, Stack, Step as Boot, UnionKind, IN_UNION, RO, RW, UNION};
 use crate::report::{Outcome, Report, Side};
 
 /// The first systemd that has a soft reboot.
@@ -225,7 +225,7 @@ fn stack(layer: LayerDirs, persistent: bool) -> Vec<Step> {
     let inside = |side: &str| union.join(side.trim_start_matches('/'));
     let kind = UnionKind::Overlay;
     let steps = [
-        Boot::MakeLayer { layer: layer.clone(), like: at(RO) },
+        Boot::MakeLayer { layer: layer.clone(), like: at(RO), places: &IN_UNION },
         Boot::Stack(Stack { kind, lower: at(RO), layer, persistent, at: union.clone() }),
         Boot::AdaptFstab { view: union.clone(), unions: vec!["/".to_owned()], kind },
         Boot::MakeMountPoints { at: vec![inside(RO), inside(RW)] },

@@ -193,12 +193,6 @@ const EARLY: &[(bool, fn(), &str)] = &[
     ),
     (
         false,
-        || fs::write("/run/b/rw", "a file where a folder has to be").unwrap(),
-        "make mount points /run/nextroot/aufs/ro /run/nextroot/aufs/rw: cannot make directory /run/nextroot/aufs/rw: it \
-         exists, and is no directory",
-    ),
-    (
-        false,
         || {
             fs::remove_file("/run/b/etc/fstab").unwrap();
             fs::create_dir("/run/b/etc/fstab").unwrap();
