@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Context, Result};
 
 use crate::address;
 use crate::kernel::Kernel;
@@ -39,11 +39,17 @@ impl Image {
 /// Builds what is missing or out of date: the programs, the trees, the disks.
 pub fn build_all(paths: &Paths, mirror: Option<&str>) -> Result<()> {
     let _alone = crate::lock::lock_one_of(&[paths.run().join("build.lock")], "the build", Duration::from_secs(1800))?;
-    let programs = programs::build(paths)?;
-    for tree in Tree::ALL {
-        build(paths, tree, &programs, mirror)?;
-    }
-    Ok(())
+    std::thread::scope(|scope| {
+        // A download and a compiler wait for different things.
+        let bases = Tree::ALL.map(|tree| (tree, scope.spawn(move || tree::base(paths, tree, mirror))));
+        let programs = programs::build(paths)?;
+        for (tree, base) in bases {
+            let tarball =
+                base.join().map_err(|_| anyhow!("the {} tree: the thread that makes it ended", tree.name()))??;
+            build(paths, tree, &tarball, &programs)?;
+        }
+        Ok(())
+    })
 }
 
 /// The image as it was last built.
@@ -63,12 +69,11 @@ fn work(paths: &Paths, tree: Tree) -> PathBuf {
     paths.images().join(format!("{}.work", tree.name()))
 }
 
-fn build(paths: &Paths, tree: Tree, programs: &Path, mirror: Option<&str>) -> Result<()> {
-    let tarball = tree::base(paths, tree, mirror)?;
+fn build(paths: &Paths, tree: Tree, tarball: &Path, programs: &Path) -> Result<()> {
     let (disk, work) = (disk(paths, tree), work(paths, tree));
     let configure = paths.source(&format!("configure-{}", tree.kind()));
     let dress = paths.source("dress");
-    let mut stamp = Stamp::new().text(&stamp::read(&tarball)?);
+    let mut stamp = Stamp::new().text(&stamp::read(tarball)?);
     let trees = paths.source("trees");
     for input in [trees.join("both"), trees.join(tree.kind()), configure, dress.clone()] {
         stamp = stamp.path(&input)?;

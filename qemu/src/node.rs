@@ -156,11 +156,11 @@ impl NodeBuilder {
         self
     }
 
-    /// The kernel's whole command line. `no_timer_check`: on a busy host, an emulated timer may miss the kernel's test of
-    /// it, which ends in a panic.
+    /// The kernel's whole command line.
     pub fn whole_cmdline(&self) -> String {
         let options = if self.nfs_options.is_empty() { String::new() } else { format!(",{}", self.nfs_options) };
-        let standard = format!("root=/dev/nfs nfsroot={}{options} ip=dhcp console=ttyS0 no_timer_check", self.nfsroot);
+        let (root, all) = (&self.nfsroot, qemu::CMDLINE);
+        let standard = format!("root=/dev/nfs nfsroot={root}{options} ip=dhcp console=ttyS0 {all}");
         match self.cmdline.as_deref() {
             None | Some("") => standard,
             Some(more) => format!("{standard} {more}"),

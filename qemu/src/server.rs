@@ -137,7 +137,7 @@ impl Server {
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         add("-kernel", image.kernel(Kernel::Cloud).display().to_string());
         add("-initrd", image.initrd(Kernel::Cloud).display().to_string());
-        add("-append", "root=/dev/vda rw console=ttyS0 no_timer_check".to_owned());
+        add("-append", format!("root=/dev/vda rw console=ttyS0 {}", qemu::CMDLINE));
         let own = Tree::ALL.map(|tree| (tree, tree.name()));
         // The nodes' trees come twice: a scenario may change the second ones.
         let scratch = Suite::ALL.map(Tree::Node).map(|tree| (tree, format!("scratch-{}", tree.name())));

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::thread::ScopedJoinHandle;
 
 use anyhow::{bail, Context, Result};
 
@@ -113,6 +114,22 @@ const BOOTED: [(&str, &str, &str); 6] = [
 pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) -> Result<Count> {
     faults::forget(paths)?;
     let wanted = Wanted::new(paths, names)?;
+    std::thread::scope(|scope| {
+        // Where all is to be run, the lab is needed: its trees are downloaded while the source is checked. What cannot be
+        // built is told when it is asked for.
+        let lab = wanted.is_all().then(|| scope.spawn(|| image::build_all(paths, mirror)));
+        run_wanted(paths, mirror, &wanted, readme, || drop(lab.map(ScopedJoinHandle::join)))
+    })
+}
+
+fn run_wanted(
+    paths: &Paths,
+    mirror: Option<&str>,
+    wanted: &Wanted,
+    readme: bool,
+    built: impl FnOnce(),
+) -> Result<Count> {
+    let names = &wanted.names;
     let mut count = Count::default();
     let mut cargo = Cargo { paths, seen: Vec::new(), faults: wanted.is_whole("faults") };
     if wanted.is_all() {
@@ -139,6 +156,7 @@ pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) 
         }
     }
     if !booting.is_empty() {
+        built();
         match booted(paths, mirror) {
             Ok(server) => {
                 let run = booting.into_iter().map(|(title, threads, file, words)| {
