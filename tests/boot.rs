@@ -265,8 +265,9 @@ const FSTABS: &[&str] = &[
      UUID=5c5e3e9c-22b3-4b8e-9d5b-3a1f1b1a9d7e none swap sw 0 0\\nLABEL=SCRATCH /scratch ext4 defaults 0 2\\n",
 ];
 
-fn boots_with_every_fstab(suite: Suite, tree: &str, number: u8) -> Result<()> {
+fn boots_with_every_fstab(suite: Suite, number: u8) -> Result<()> {
     let lab = Lab::open()?;
+    let tree = lab.own_tree(suite, "fstab")?;
     for fstab in FSTABS {
         lab.server().run(&format!("printf '{fstab}' >{tree}/etc/fstab && mkdir -p {tree}/scratch"))?;
         let nfsroot = format!("10.13.20.13:{tree}");
@@ -279,12 +280,12 @@ fn boots_with_every_fstab(suite: Suite, tree: &str, number: u8) -> Result<()> {
 
 #[test]
 fn debian_12_runs_with_every_fstab() -> Result<()> {
-    boots_with_every_fstab(Suite::Bookworm, "/srv/nfsroot/scratch", 39)
+    boots_with_every_fstab(Suite::Bookworm, 39)
 }
 
 #[test]
 fn debian_13_runs_with_every_fstab() -> Result<()> {
-    boots_with_every_fstab(Suite::Trixie, "/srv/nfsroot/scratch-trixie", 40)
+    boots_with_every_fstab(Suite::Trixie, 40)
 }
 
 #[test]

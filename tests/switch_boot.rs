@@ -27,18 +27,10 @@ struct Generations {
 impl Generations {
     fn make(name: &str) -> Result<Self> {
         let lab = Lab::open()?;
-        let folder = format!("/srv/nfsroot/scratch-trixie/srv/{name}");
-        lab.server().run(&format!(
-            "set -e; cd /srv/nfsroot/scratch-trixie; rm -rf {folder}
-             for generation in a b; do
-                 mkdir -p {folder}/$generation/srv
-                 for entry in *; do
-                     case $entry in srv) ;; etc) cp -a etc {folder}/$generation/ ;;
-                     *) cp -al $entry {folder}/$generation/ ;; esac
-                 done
-                 echo $generation >{folder}/$generation/etc/generation
-             done"
-        ))?;
+        let first = lab.own_tree(Suite::Trixie, &format!("{name}/a"))?;
+        lab.own_tree(Suite::Trixie, &format!("{name}/b"))?;
+        let folder = first.trim_end_matches("/a").to_owned();
+        lab.server().run(&format!("cd {folder}; echo a >a/etc/generation; echo b >b/etc/generation"))?;
         let generations = Self { lab, folder };
         generations.publish("a")?;
         Ok(generations)

@@ -45,6 +45,20 @@ impl Lab {
         NodeBuilder::new(&self.server, number)
     }
 
+    /// A tree of this release that a scenario may change, by its path on the server: `/etc` is its own, what is replaced
+    /// elsewhere as well; the rest are files that it shares with others. Another one of this name is gone.
+    pub fn own_tree(&self, suite: Suite, name: &str) -> Result<String> {
+        let scratch = suite.scratch();
+        let tree = format!("{scratch}/srv/{name}");
+        self.server.run(&format!(
+            "set -e; rm -rf {tree}; mkdir -p {tree}/srv; cd {scratch}
+             for entry in *; do
+                 case $entry in srv) ;; etc) cp -a etc {tree}/ ;; *) cp -al $entry {tree}/ ;; esac
+             done"
+        ))?;
+        Ok(tree)
+    }
+
     /// A new local disk of `size` bytes for a node: an empty file under this name.
     pub fn new_disk(&self, name: &str, size: u64) -> Result<PathBuf> {
         let path = self.paths.run().join(format!("{name}.disk"));

@@ -25,6 +25,14 @@ impl Suite {
             Self::Trixie => "/srv/nfsroot/trixie",
         }
     }
+
+    /// Where it has the same tree once more, for [`Lab::own_tree`](crate::Lab::own_tree).
+    pub(crate) fn scratch(self) -> &'static str {
+        match self {
+            Self::Bookworm => "/srv/nfsroot/scratch",
+            Self::Trixie => "/srv/nfsroot/scratch-trixie",
+        }
+    }
 }
 
 impl fmt::Display for Suite {
