@@ -1,4 +1,5 @@
-//! The two messages of DHCP that renewing a lease takes (RFC 2131 4.3.2, 4.4.5; options: RFC 2132).
+//! The two messages of DHCP that renewing a lease takes (RFC 2131 4.3.2, 4.4.5; options: RFC 2132), and for `sidus check`
+//! the two that find servers (4.3.1).
 //!
 //! ```text
 //! op u8 | htype u8 | hlen u8 | hops u8 | xid u32 | secs u16 | flags u16
@@ -71,18 +72,33 @@ pub enum Answer {
 /// The wish to go on with `address`: DHCPREQUEST in the states RENEWING and REBINDING, which differ in where it is sent.
 #[must_use]
 pub fn request(xid: [u8; 4], hardware: Hardware, address: Ipv4Addr) -> Vec<u8> {
+    // Message type 3; wanted: lease time, server, T1, T2.
+    message(xid, [0; 2], hardware, address, &[53, 1, 3, 55, 4, 51, 54, 58, 59, 255])
+}
+
+/// Whether anybody has an address, as a machine asks that boots by PXE: DHCPDISCOVER, to be answered to all, for who asks
+/// has no address.
+#[cfg(feature = "server")]
+#[must_use]
+pub fn discover(xid: [u8; 4], hardware: Hardware) -> Vec<u8> {
+    // Message type 1; wanted: mask, router, server, boot file. Then what firmware says of itself (RFC 4578): a BIOS.
+    let options = [&[53, 1, 1, 55, 4, 1, 3, 54, 67, 93, 2, 0, 0, 60, 9][..], b"PXEClient", &[255]].concat();
+    message(xid, [0x80, 0], hardware, Ipv4Addr::UNSPECIFIED, &options)
+}
+
+fn message(xid: [u8; 4], flags: [u8; 2], hardware: Hardware, address: Ipv4Addr, options: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(SHORTEST);
     bytes.extend([1, ETHERNET, 6, 0]);
     bytes.extend(xid);
-    bytes.extend([0; 4]);
+    bytes.extend([0; 2]);
+    bytes.extend(flags);
     bytes.extend(address.octets());
     bytes.extend([0; 12]);
     bytes.extend(hardware);
     bytes.extend([0; 10]);
     bytes.extend([0; NAMES]);
     bytes.extend(COOKIE);
-    // Message type 3; wanted: lease time, server, T1, T2.
-    bytes.extend([53, 1, 3, 55, 4, 51, 54, 58, 59, 255]);
+    bytes.extend(options);
     bytes.resize(SHORTEST.max(bytes.len()), 0);
     bytes
 }
@@ -90,6 +106,48 @@ pub fn request(xid: [u8; 4], hardware: Hardware, address: Ipv4Addr) -> Vec<u8> {
 /// The answer to the request with `xid` of the interface with this hardware address; `None` for all else that may come.
 #[must_use]
 pub fn parse(bytes: &[u8], xid: [u8; 4], hardware: Hardware) -> Option<Answer> {
+    let Reply { kind, address, server, lease, renew, rebind, why } = reply(bytes, xid, hardware)?;
+    match kind {
+        5 => Some(Answer::Ack {
+            address,
+            server: server?,
+            times: Times::new(lease.filter(|end| *end > 0)?, renew, rebind),
+        }),
+        6 => Some(Answer::Nak { why }),
+        _ => None,
+    }
+}
+
+/// What a server offers.
+#[cfg(feature = "server")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// The address; none from a server that only says what to boot.
+    pub address: Ipv4Addr,
+    /// Who offers it, where that is said.
+    pub server: Option<Ipv4Addr>,
+}
+
+/// The answer to [`discover`]; `None` for all else that may come.
+#[cfg(feature = "server")]
+#[must_use]
+pub fn offer(bytes: &[u8], xid: [u8; 4], hardware: Hardware) -> Option<Offer> {
+    let Reply { kind, address, server, .. } = reply(bytes, xid, hardware)?;
+    (kind == 2).then_some(Offer { address, server })
+}
+
+/// What a server's message says.
+struct Reply {
+    kind: u8,
+    address: Ipv4Addr,
+    server: Option<Ipv4Addr>,
+    lease: Option<u32>,
+    renew: Option<u32>,
+    rebind: Option<u32>,
+    why: String,
+}
+
+fn reply(bytes: &[u8], xid: [u8; 4], hardware: Hardware) -> Option<Reply> {
     let mut reader = Reader::new(bytes);
     let is_reply = reader.take(4)?.starts_with(&[2, ETHERNET, 6]);
     let is_ours = reader.array()? == xid;
@@ -121,15 +179,7 @@ pub fn parse(bytes: &[u8], xid: [u8; 4], hardware: Hardware) -> Option<Answer> {
             _ => {}
         }
     }
-    match kind {
-        5 => Some(Answer::Ack {
-            address,
-            server: server?,
-            times: Times::new(lease.filter(|end| *end > 0)?, renew, rebind),
-        }),
-        6 => Some(Answer::Nak { why }),
-        _ => None,
-    }
+    Some(Reply { kind, address, server, lease, renew, rebind, why })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::generation::{publish, rollback};
 use super::node::NodeVerb;
 use super::target::update::TargetVerb;
-use super::{init, tree};
+use super::{check, init, tree};
 
 /// What the program is asked to do.
 #[derive(Debug, Parser)]
@@ -64,11 +64,7 @@ pub enum Verb {
         json: bool,
     },
     /// Look for what is not as it is to be on this server, and say the remedy
-    Check {
-        /// For programs
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::Options),
     /// Read the configuration, check it, and print it with its defaults
     Config {
         /// For programs

@@ -111,7 +111,7 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         Verb::Node { verb } => node::run(common, &verb),
         Verb::Target { verb: target::update::TargetVerb::Update(options) } => target::update::run(common, &options),
         Verb::Status { json } => status::run(common, json),
-        Verb::Check { json } => check::run(common, json),
+        Verb::Check(options) => check::run(common, &options),
         Verb::Config { json } => {
             let config = Config::read(&common.root)?;
             if json {

@@ -175,6 +175,11 @@ impl Machine {
         self.run(&["sh", "-c", &format!("\"$@\" & exec sleep {seconds}"), "sh"], arguments)
     }
 
+    /// Has another program run `sidus` there: its last arguments are what it has to run.
+    pub fn sidus_by(&self, wrapper: &[&str], arguments: &[&str]) -> Output {
+        self.run(wrapper, arguments)
+    }
+
     fn run(&self, wrapper: &[&str], arguments: &[&str]) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu/server-root");
         Command::new("unshare")

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
-use super::{nodes, units};
+use super::{dhcp, nodes, units};
 use crate::server::config::{Config, TftpService};
 use crate::server::engine::command::{self, Around};
 use crate::server::engine::{is_done, EngineError, Journal, Run};
@@ -30,6 +30,8 @@ pub(super) struct Facts {
     pub(super) drifts: Vec<Drift>,
     /// The services that systemd has to keep running, with their states; none where systemd is another machine's.
     pub(super) units: Vec<(&'static str, String)>,
+    /// Who else answers DHCP.
+    pub(super) offers: Vec<dhcp::Offer>,
     /// What TFTP cannot serve.
     pub(super) unreadable: Vec<PathBuf>,
     /// What nodes need.
@@ -78,6 +80,7 @@ impl Facts {
             nodes: nodes::Facts::read(root, config, &known)?,
             services: known.services,
             drifts,
+            offers: Vec::new(),
             units: units.into_iter().map(|unit| (unit, state_of(unit))).collect(),
             unreadable,
             full: folders.all().into_iter().filter_map(|(_, folder)| scarce(root, folder.path())).collect(),

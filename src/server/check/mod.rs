@@ -2,12 +2,15 @@
 //!
 //! To add a check: what it has to know to [`facts::Facts`], and a pure function of that to [`findings`].
 
+mod dhcp;
 mod facts;
 mod nodes;
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
+use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -15,6 +18,17 @@ use super::cli::Common;
 use super::config::{Config, DhcpService, NfsService, Services, TargetService, TftpService};
 use super::{output, services};
 use facts::{Drift, Facts};
+
+/// How it looks.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Options {
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+    /// Do not ask in the nodes' network who answers DHCP, which takes five seconds
+    #[arg(long)]
+    pub no_dhcp: bool,
+}
 
 /// Something that is not as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,11 +66,17 @@ pub enum CheckError {
 ///
 /// # Errors
 /// [`CheckError::Found`] where anything was found, after it was printed.
-pub fn run(common: &Common, json: bool) -> Result<(), super::Error> {
+pub fn run(common: &Common, options: &Options) -> Result<(), super::Error> {
     let config = Config::read(&common.root)?;
-    let facts = Facts::read(&common.root, &config).map_err(CheckError::Facts)?;
+    let mut facts = Facts::read(&common.root, &config).map_err(CheckError::Facts)?;
+    if common.root == Path::new("/") && !options.no_dhcp {
+        match dhcp::ask(config.settings.server.address) {
+            Ok(offers) => facts.offers = offers,
+            Err(why) => eprintln!("note: other DHCP servers are not looked for: {why}"),
+        }
+    }
     let findings = findings(&config, &facts);
-    if json {
+    if options.json {
         output::print_json(&findings).map_err(super::Error::Print)?;
     } else {
         let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
@@ -98,6 +118,7 @@ fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
         let path = path.display();
         findings.push(Finding::new(format!("{path}: the TFTP server may not read it"), format!("chmod a+rX {path}")));
     }
+    findings.extend(dhcp::findings(config, &facts.offers));
     findings.extend(nodes::findings(config, &facts.nodes));
     for (folder, free) in &facts.full {
         findings.push(Finding::new(
