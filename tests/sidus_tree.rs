@@ -167,11 +167,64 @@ fn killed_it_leaves_nothing_running_and_the_next_one_tidies_up() {
             kill_process(pid, Signal::KILL).unwrap();
         }
     });
-    assert!(machine.has("var/lib/sidus/journal.json"));
+    assert!(machine.has("var/lib/sidus/work/hpc/journal.json"));
     let text = machine.succeeds(&["recover"]);
     assert!(text.contains("ended in the middle: it is undone now"), "{text}");
     assert!(!machine.has(&format!("{TREE}/usr/sbin/policy-rc.d")) && !machine.has(&format!("{TREE}/etc/resolv.conf")));
     assert_eq!(machine.succeeds(&["tree", "run", "hpc", "--", "sh", "-c", "echo again"]), "again\n");
+}
+
+#[test]
+fn whoever_works_in_a_tree_holds_up_nobody_elsewhere() {
+    let machine = server("tree-busy");
+    plant(&machine);
+    let desk = machine.root().join("srv/sidus/trees/desk");
+    assert!(std::process::Command::new("cp")
+        .arg("-a")
+        .arg(machine.root().join(TREE))
+        .arg(desk)
+        .status()
+        .unwrap()
+        .success());
+    machine.stub("rsync");
+    let marker = format!("88{}.1", std::process::id());
+    let policy = format!("{TREE}/usr/sbin/policy-rc.d");
+    let busy = |arguments: &[&str]| {
+        let output = machine.sidus(arguments);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+        assert!(text.contains("`sidus tree run hpc -- sh -c "), "{arguments:?}: {text}");
+    };
+    std::thread::scope(|scope| {
+        let work =
+            scope.spawn(|| machine.sidus(&["tree", "run", "hpc", "--", "sh", "-c", &format!("sleep {marker} & wait")]));
+        wait_until("the command begins", || running(&marker).len() == 1);
+        assert!(machine.has(&policy));
+        machine.succeeds(&["node", "add", "52:54:00:0d:14:15", "--ip", "10.13.20.21", "--name", "n1"]);
+        machine.succeeds(&["node", "list"]);
+        machine.succeeds(&["status"]);
+        machine.succeeds(&["tree", "list"]);
+        assert_eq!(machine.succeeds(&["tree", "run", "desk", "--", "uname", "-n"]), "localhost\n");
+        machine.succeeds(&["tree", "seal", "desk"]);
+        machine.succeeds(&["recover"]);
+        assert!(machine.has(&policy), "what is at work is not taken for what ended in the middle");
+        for arguments in [
+            &["tree", "run", "hpc", "--", "ls"][..],
+            &["tree", "upgrade", "hpc"],
+            &["tree", "seal", "hpc"],
+            &["tree", "clone", "hpc", "other"],
+        ] {
+            busy(arguments);
+        }
+        assert!(said(&machine.sidus(&["check"])).contains("`sidus tree run hpc -- sh -c "));
+        for pid in running(&marker) {
+            kill_process(pid, Signal::TERM).unwrap();
+        }
+        work.join().unwrap();
+    });
+    machine.succeeds(&["recover"]);
+    assert!(!machine.has(&policy));
+    machine.succeeds(&["tree", "seal", "hpc"]);
 }
 
 #[test]

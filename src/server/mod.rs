@@ -19,7 +19,9 @@
 //! ([`engine::Action::write_marked`]); without it, it is a person's, and an error. `sidus.toml` and the nodes' files are
 //! persons', written once. Everything else is in folders of `sidus` alone, and only there are folders removed.
 //!
-//! **One at a time.** The [`engine::Lock`] is held by what this program starts on files as well.
+//! **One at a time.** The [`engine::Lock`] is held by what this program starts on files as well. Commands that a person
+//! gives in a working tree may take hours: they hold a lock of that tree alone, with a journal beside it
+//! ([`engine_in_tree`]). Whoever needs the tree as it is holds both, the server's first.
 //!
 //! **To add a command**: its arguments in [`cli`], a module with `facts`, `decide` and `run`, a line in [`run`], its part
 //! of sidus(8), and a scenario in `tests/sidus_crash.rs`, which kills it at each of its writes and commands.
@@ -40,10 +42,12 @@ pub mod target;
 pub mod tree;
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use cli::{Arguments, Common, Verb};
+use config::values::TreeName;
 use config::{Config, ConfigError, Folders};
 use engine::{Engine, EngineError, Setting};
 
@@ -124,11 +128,21 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         Verb::Rollback(options) => generation::rollback::run(common, &options),
         Verb::Tree { verb } => tree::run(common, &verb),
         Verb::Inside(options) => Ok(tree::inside::run(&options)?),
-        Verb::Recover => {
-            let folders = Config::find(&common.root)?.map_or_else(Folders::default, |config| config.settings.folders);
-            open(common, &folders)?.not_told().map_or(Ok(()), |error| Err(error.into()))
+        Verb::Recover => recover(common),
+    }
+}
+
+fn recover(common: &Common) -> Result<(), Error> {
+    let folders = Config::find(&common.root)?.map_or_else(Folders::default, |config| config.settings.folders);
+    let not_told = open(common, folders.state.path())?.not_told();
+    for tree in worked_in(&common.root, &folders).map_err(tree::TreeError::at(folders.state.path().display()))? {
+        match engine_in_tree(common, &folders, &tree) {
+            // Someone is in it: nothing of that ended in the middle.
+            Ok(_) | Err(Error::Engine(EngineError::Busy(_))) => {}
+            Err(error) => return Err(error),
         }
     }
+    not_told.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// The engine for a command that changes something.
@@ -136,18 +150,42 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
 /// # Errors
 /// [`EngineError`]
 pub fn engine(common: &Common, folders: &Folders) -> Result<Engine, Error> {
-    let mut engine = open(common, folders)?;
+    let mut engine = open(common, folders.state.path())?;
     if let Some(error) = engine.not_told() {
         eprintln!("sidus: of an earlier command: {error}");
     }
     Ok(engine)
 }
 
-fn open(common: &Common, folders: &Folders) -> Result<Engine, Error> {
+/// The engine for what is done in one working tree: with a lock of that tree, and a journal. Others wait for nothing else.
+/// A command that does not work in the tree, but needs nobody else to, keeps it until its end.
+///
+/// # Errors
+/// [`EngineError`]
+pub fn engine_in_tree(common: &Common, folders: &Folders, tree: &TreeName) -> Result<Engine, Error> {
+    open(common, &state_of_tree(folders, tree))
+}
+
+/// As the state folder is for all else.
+#[must_use]
+pub fn state_of_tree(folders: &Folders, tree: &TreeName) -> PathBuf {
+    folders.state.join("work").join(tree.as_str())
+}
+
+/// The trees that someone has ever worked in.
+///
+/// # Errors
+/// Those of the file system.
+pub fn worked_in(root: &Path, folders: &Folders) -> io::Result<Vec<TreeName>> {
+    let names = paths::names(root, &folders.state.join("work"))?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+fn open(common: &Common, state: &Path) -> Result<Engine, Error> {
     let words: Vec<_> = std::env::args().skip(1).collect();
     Ok(Engine::open(Setting {
         root: common.root.clone(),
-        state: folders.state.path().to_owned(),
+        state: state.to_owned(),
         command: ["sidus".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" "),
         dry_run: common.dry_run,
     })?)

@@ -19,8 +19,18 @@ const DEADLY: &str =
     fchownat,ioctl,flock,mount,umount2,clone,clone3,fork,vfork,wait4,waitid,pidfd_open";
 
 /// What no command changes, or what tells only that it ran.
-const NOT_COMPARED: [&str; 9] =
-    ["dev", "proc", "sys", "run", "tmp", "usr", "var/log", "var/lib/sidus/lock", "etc/machine-id"];
+const NOT_COMPARED: [&str; 10] = [
+    "dev",
+    "proc",
+    "sys",
+    "run",
+    "tmp",
+    "usr",
+    "var/log",
+    "var/lib/sidus/lock",
+    "var/lib/sidus/work",
+    "etc/machine-id",
+];
 
 /// Of longer files only that length is compared.
 const MAX_COMPARED: u64 = 1 << 20;

@@ -28,7 +28,7 @@ fn each_finding_has_a_remedy() {
     assert_eq!(findings(&config, &good), []);
     let table = [
         (
-            Facts { unfinished: Some("`sidus init` (then)".to_owned()), ..good.clone() },
+            Facts { unfinished: vec!["`sidus init` (then)".to_owned()], ..good.clone() },
             "`sidus init` (then) ended in the middle",
             "sidus recover",
         ),

@@ -12,7 +12,7 @@ use crate::server::config::{Config, TftpService};
 use crate::server::engine::command::{self, Around};
 use crate::server::engine::{is_done, EngineError, Journal, Run};
 use crate::server::paths::within;
-use crate::server::{node, services};
+use crate::server::{node, services, state_of_tree, worked_in};
 
 /// With less than this, in bytes, the next tree or the next node's disk will not fit.
 const SCARCE: u64 = 1 << 30;
@@ -22,8 +22,8 @@ const MAX_FILES: usize = 100_000;
 /// What is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// The command that is under way, or was.
-    pub(super) unfinished: Option<String>,
+    /// The commands that are under way, or were.
+    pub(super) unfinished: Vec<String>,
     /// What serves.
     pub(super) services: services::Facts,
     /// What `sidus init` would do.
@@ -64,7 +64,13 @@ impl Facts {
                 Err(error) => return Err(io::Error::other(error)),
             }
         }
-        let unfinished = Journal::read(root, folders.state.path()).map_err(io::Error::other)?;
+        let mut states = vec![folders.state.path().to_owned()];
+        states.extend(worked_in(root, folders)?.iter().map(|tree| state_of_tree(folders, tree)));
+        let mut unfinished = Vec::new();
+        for state in states {
+            let journal = Journal::read(root, &state).map_err(io::Error::other)?;
+            unfinished.extend(journal.map(|journal| format!("`{}` ({})", journal.command, journal.since)));
+        }
         let here = root == Path::new("/");
         let units = if here { units(config.settings.services) } else { Vec::new() };
         let mut unreadable = Vec::new();
@@ -76,7 +82,7 @@ impl Facts {
             look_into(root, folders.tftp.path(), &mut unreadable)?;
         }
         Ok(Self {
-            unfinished: unfinished.map(|journal| format!("`{}` ({})", journal.command, journal.since)),
+            unfinished,
             nodes: nodes::Facts::read(root, config, &known)?,
             services: known.services,
             drifts,

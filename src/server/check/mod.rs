@@ -91,7 +91,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), super::Error> {
 /// All that is wrong, what others follow from first.
 fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(command) = &facts.unfinished {
+    for command in &facts.unfinished {
         findings.push(Finding::new(format!("{command} ended in the middle, or is at work"), "sidus recover"));
     }
     for (what, package) in services::missing(config.settings.services, &facts.services) {

@@ -13,7 +13,7 @@ use crate::server::config::{Config, Folders};
 use crate::server::engine::copy::{can_reflink, copy_tree, How};
 use crate::server::engine::{Action, Commit, Content, Write};
 use crate::server::paths::{look, read_text};
-use crate::server::{engine, output, Error};
+use crate::server::{engine, engine_in_tree, output, Error};
 
 /// No record is longer, in bytes.
 const MAX_RECORD: u64 = 1 << 20;
@@ -41,6 +41,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     if facts.working.contains(&options.to) {
         return Ok(check_origin(&root, folders, options)?);
     }
+    let _nobody_else = engine_in_tree(common, folders, &options.from)?;
     check_mounts(&root, &from)?;
     let trees = folders.trees.path();
     let how = if can_reflink(&root, trees).map_err(looking(trees))? { How::Reflink } else { How::Bytes };

@@ -25,7 +25,7 @@ use crate::server::engine::copy::{can_reflink, copy_tree, How};
 use crate::server::engine::{Action, Commit, Content, Run, Stage, Write};
 use crate::server::paths::{look, names, within};
 use crate::server::tree::seal;
-use crate::server::{engine, output, Error};
+use crate::server::{engine, engine_in_tree, output, Error};
 
 /// What is published.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -48,6 +48,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let facts = Facts::read(&root, &config)?;
     payload::check(&root)?;
     let plan = Plan::new(&config, &facts, &options.tree, how(&root, &config, &facts, &options.tree)?, Time::now())?;
+    let _nobody_else = engine_in_tree(common, &config.settings.folders, &options.tree)?;
     check_mounts(&root, &plan.from)?;
     let mut result = Outcome::default();
     // Each publication is a moment between the boots of one generation and those of the next.

@@ -18,7 +18,7 @@ use crate::server::engine::action::marked;
 use crate::server::engine::action::MARK;
 use crate::server::engine::{Action, Commit, Content, Write};
 use crate::server::paths::{look, read_text, within};
-use crate::server::{self, engine};
+use crate::server::{self, engine, engine_in_tree};
 
 /// What goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,6 +231,7 @@ pub(super) fn run(common: &Common, name: &TreeName) -> Result<(), server::Error>
     let config = Config::read(&common.root)?;
     let mut engine = engine(common, &config.settings.folders)?;
     let tree = super::existing(&common.root, &config, name)?;
+    let _nobody_else = engine_in_tree(common, &config.settings.folders, name)?;
     let actions = actions(&common.root, &config, &tree)?;
     let changed = engine.carry_out(Commit { actions, after: Vec::new() })?;
     if !changed && !engine.is_dry_run() {

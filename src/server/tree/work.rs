@@ -8,7 +8,7 @@ use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
 use crate::server::config::Config;
 use crate::server::engine::{Action, CommandError, Commit, EngineError, Run};
-use crate::server::{engine, Error};
+use crate::server::{engine, engine_in_tree, Error};
 
 /// What is done in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +71,12 @@ impl Work {
 
 pub(super) fn run(common: &Common, name: &TreeName, work: &Work) -> Result<(), Error> {
     let config = Config::read(&common.root)?;
-    let mut engine = engine(common, &config.settings.folders)?;
+    let folders = &config.settings.folders;
+    // What others have left in the middle is brought to its end first, and nobody is at it.
+    let all = engine(common, folders)?;
     let tree = super::existing(&common.root, &config, name)?;
+    let mut engine = engine_in_tree(common, folders, name)?;
+    drop(all);
     let sidus = contain::sidus().map_err(TreeError::at("find this program"))?;
     let placeholders = contain::placeholders(&common.root, &tree).map_err(TreeError::at(tree.display()))?;
     let runs = work.runs(&sidus, name, &tree);

@@ -16,7 +16,7 @@ use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
 use crate::server::config::Config;
 use crate::server::engine::{is_done, show, Action, Commit, Content, EngineError, MakeFolder, Write};
-use crate::server::{self, engine, output};
+use crate::server::{self, engine, engine_in_tree, output};
 use facts::{Entry, Kind, There};
 use variables::Variables;
 
@@ -128,6 +128,7 @@ pub(super) fn run(common: &Common, name: &TreeName) -> Result<(), server::Error>
     let config = Config::read(root)?;
     let mut engine = engine(common, &config.settings.folders)?;
     let tree = super::existing(root, &config, name)?;
+    let _nobody_else = engine_in_tree(common, &config.settings.folders, name)?;
     let site = config.settings.folders.site.path();
     let entries = facts::read(root, site, &tree).map_err(TreeError::at(site.display()))?;
     let steps = decide(site, &tree, &entries, &Variables::of(&config, name)).map_err(TreeError::from)?;
