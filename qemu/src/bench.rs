@@ -73,8 +73,8 @@ const MOST_ADDED: f64 = 194_351.0;
 struct Boot {
     /// In init-bottom, between the two marks, in milliseconds.
     union_ms: f64,
-    /// Processes that were made between the marks, but for the contender's own script and the second mark. The kernel
-    /// counts threads, its own among them.
+    /// Processes that were made between the marks, but for the contender's own script. The kernel counts threads, its own
+    /// among them.
     forks: f64,
     /// From the kernel's `Run /init` to systemd's first line, in seconds.
     to_systemd_s: f64,
@@ -185,8 +185,8 @@ fn boot(lab: &Lab, contest: &Contest, contender: &Contender, work: &Path) -> Res
     let status = if contender.initrd == "rootaufs" { node.run("rootaufs status")? } else { String::new() };
     Ok(Boot {
         union_ms: (seconds("bench: end")? - seconds("bench: begin")?) * 1000.0,
-        // The contender's script is one process, the second mark another.
-        forks: processes(&log, "after")? - processes(&log, "before")? - 2.0,
+        // The contender's script is one process.
+        forks: processes(&log, "after")? - processes(&log, "before")? - 1.0,
         to_systemd_s: seconds("systemd[1]: systemd ")? - seconds("Run /init")?,
         requests: cost.requests - before.requests,
         sent_mb: (cost.sent - before.sent) / 1e6,
