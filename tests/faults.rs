@@ -145,7 +145,6 @@ mod faults {
         victim.node.wait_until(&format!("dmesg --level err | grep -q '{loudly}'"), Duration::from_secs(90))?;
         note("keeper killed", "said within 90 s, with the remedy", "said")?;
         victim.node.run("rootaufs keep")?;
-        victim.recoveries = 0;
         victim.survive(
             "portal gone for 5 s under the second keeper",
             Duration::from_secs(5),
