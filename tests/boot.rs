@@ -18,6 +18,10 @@ fn pxe_by_bios_with_the_articles_default_entry() -> Result<()> {
     let switch = node.run("rootaufs switch 2>&1; echo $?")?;
     assert!(switch.contains("systemd 252 has no soft reboot") && switch.contains("systemctl reboot"), "{switch}");
     assert!(switch.ends_with("\n3\n"), "{switch}");
+    // Asked for an address when there was a link: before, the question is lost, and the next one comes up to 10 s later.
+    let console = node.console().text()?;
+    let at = |what: &str| console.find(what).unwrap_or_else(|| panic!("{what:?} is not on the console"));
+    assert!(at("link becomes ready") < at("IP-Config: "), "{}", node.console().tail());
     power_off(node)?;
     Ok(())
 }

@@ -19,7 +19,13 @@ fn what_the_hook_does(suite: Suite) -> Result<()> {
     let listing =
         |what: &str| tree.run(&format!("{VERSION}; lsinitramfs -l /boot/initrd.img-$version | grep -e {what} || true"));
     tree.run(&format!("{VERSION}; update-initramfs -c -k $version"))?;
-    for name in ["usr/sbin/rootaufs", "scripts/init-bottom/rootaufs", "/overlay.ko", "/iscsi_tcp.ko"] {
+    for name in [
+        "usr/sbin/rootaufs",
+        "scripts/nfs-top/rootaufs",
+        "scripts/init-bottom/rootaufs",
+        "/overlay.ko",
+        "/iscsi_tcp.ko",
+    ] {
         assert_ne!(listing(name)?, "", "{name} is not in the initramfs");
     }
 
@@ -73,7 +79,7 @@ fn what_the_hook_does(suite: Suite) -> Result<()> {
     assert_eq!(update_initramfs(&tree)?.status, 0);
     mode("644")?;
 
-    tree.run("cd /usr/share/initramfs-tools && rm hooks/rootaufs conf-hooks.d/rootaufs scripts/init-bottom/rootaufs")?;
+    tree.run("cd /usr/share/initramfs-tools && rm hooks/rootaufs conf-hooks.d/rootaufs scripts/*/rootaufs")?;
     let output = update_initramfs(&tree)?;
     assert_eq!(output.status, 0, "{}", output.text);
     assert_eq!(listing("rootaufs")?, "");

@@ -41,6 +41,7 @@ pub fn server(machine: &Machine) {
     }
     for file in [
         "hooks/rootaufs",
+        "scripts/nfs-top/rootaufs",
         "scripts/init-bottom/rootaufs",
         "conf-hooks.d/rootaufs",
         "systemd/sidus-watch.service",

@@ -14,11 +14,12 @@ pub const PROGRAMS: &str = "/usr/lib/sidus";
 pub const HOOKS: &str = "/usr/share/sidus";
 
 /// Folder, name there, place in the tree, mode.
-const FILES: [(&str, &str, &str, u32); 9] = [
+const FILES: [(&str, &str, &str, u32); 10] = [
     (PROGRAMS, "rootaufs", "usr/sbin/rootaufs", 0o755),
     (PROGRAMS, "rootaufs-initramfs", "usr/lib/sidus/rootaufs-initramfs", 0o755),
     (PROGRAMS, "rootaufs-shutdown", "usr/lib/sidus/rootaufs-shutdown", 0o755),
     (HOOKS, "hooks/rootaufs", "usr/share/initramfs-tools/hooks/rootaufs", 0o755),
+    (HOOKS, "scripts/nfs-top/rootaufs", "usr/share/initramfs-tools/scripts/nfs-top/rootaufs", 0o755),
     (HOOKS, "scripts/init-bottom/rootaufs", "usr/share/initramfs-tools/scripts/init-bottom/rootaufs", 0o755),
     (HOOKS, "conf-hooks.d/rootaufs", "usr/share/initramfs-tools/conf-hooks.d/rootaufs", 0o644),
     (HOOKS, "systemd/sidus-watch.service", "usr/lib/systemd/system/sidus-watch.service", 0o644),
