@@ -11,8 +11,9 @@ use crate::server::config::{Config, Folders, Node};
 use crate::server::engine::Action;
 
 /// How a generation is mounted, by klibc's nfsmount. It never changes: what a node knows of a file once, it need not ask
-/// again for ten minutes, which halves the requests of a boot. There are no ACLs for overlayfs to ask for either.
-const FOLDER_OPTIONS: &str = "tcp,nolock,nocto,noacl,acregmin=600,acregmax=600,acdirmin=600,acdirmax=600";
+/// again for ten minutes, which halves the requests of a boot. Never with `noacl`: overlayfs asks for a file's ACL where another user than its owner
+/// uses it, and hands on NFS's answer, that there are none (EOPNOTSUPP), as an error: root alone could run anything.
+const FOLDER_OPTIONS: &str = "tcp,nolock,nocto,acregmin=600,acregmax=600,acdirmin=600,acdirmax=600";
 
 /// Where a node's own entry is.
 #[must_use]

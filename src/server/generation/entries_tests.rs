@@ -4,7 +4,7 @@ use crate::server::config::{NodeFile, Settings};
 use crate::server::engine::action::marked;
 use crate::server::engine::{Content, Write};
 
-const OPTIONS: &str = "tcp,nolock,nocto,noacl,acregmin=600,acregmax=600,acdirmin=600,acdirmax=600";
+const OPTIONS: &str = "tcp,nolock,nocto,acregmin=600,acregmax=600,acdirmin=600,acdirmax=600";
 
 fn config(more: &str, nodes: Vec<Node>) -> Config {
     let text = format!(
