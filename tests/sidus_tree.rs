@@ -251,6 +251,18 @@ fn a_tree_is_made_whole_or_not_at_all() {
     assert_eq!(fs::read_dir(machine.root().join("srv/sidus/trees")).unwrap().count(), 1, "it is undone");
 }
 
+#[test]
+fn the_trees_of_another_machine_are_made_by_this_ones_programs() {
+    let machine = server("tree-create-elsewhere");
+    let config = machine.read("etc/sidus/sidus.toml");
+    machine.put("srv/image/etc/sidus/sidus.toml", &config);
+    machine.stub("mmdebstrap");
+    machine.put("usr/local/sbin/mmdebstrap", MAKES_A_TREE);
+    let mirror = "http://mirror.example/debian";
+    machine.succeeds(&["--root", "/srv/image", "tree", "create", "hpc", "--mirror", mirror, "--include", "vim"]);
+    assert_eq!(machine.read(&format!("srv/image/{TREE}/etc/debian_version")), "made\n");
+}
+
 /// In place of mmdebstrap: which of its arguments is the folder?
 const MAKES_A_TREE: &str = "#!/bin/sh\necho \"mmdebstrap $*\" >>/var/log/calls\nfor word; do\n\
     case $word in /*) mkdir -p \"$word/etc\" && echo made >\"$word/etc/debian_version\";; esac\ndone\n";

@@ -251,9 +251,11 @@ impl Made {
 impl Facts {
     fn read(root: &Path, config: &Config, options: &Options) -> Result<Self, server::Error> {
         let folders = &config.settings.folders;
+        // It is this machine's that is run, whichever is meant.
+        let here = Path::new("/");
         let has = |program: &str| -> io::Result<bool> {
             for folder in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"] {
-                if paths::look(root, &Path::new(folder).join(program))?.is_some() {
+                if paths::look(here, &Path::new(folder).join(program))?.is_some() {
                     return Ok(true);
                 }
             }
