@@ -115,6 +115,10 @@ pub struct Found {
     pub(super) disks: Vec<(String, String)>,
     /// The folders of disks of files and of block devices, others' too, and how many each has.
     pub(super) adapters: Vec<(String, usize)>,
+    /// The folders that there are not, in the last of which the kernel would note who has reserved a disk. Without it, it
+    /// refuses each reservation that is to outlive it (`core_scsi3_update_and_write_aptpl` in its
+    /// drivers/target/target_core_pr.c), and nothing makes it.
+    pub(super) no_notes: Vec<PathBuf>,
 }
 
 /// A target, with all that has to be removed before it can be.
@@ -160,6 +164,15 @@ impl Found {
             found.adapters.push((adapter.clone(), disks.len()));
             let ours = disks.into_iter().filter(|name| name.starts_with(PREFIX));
             found.disks.extend(ours.map(|name| (adapter.clone(), name)));
+        }
+        let notes = value(root, &base.join("dbroot"))?;
+        if !notes.is_empty() {
+            let notes = PathBuf::from(notes);
+            for folder in [notes.clone(), notes.join("pr")] {
+                if look(root, &folder)?.is_none() {
+                    found.no_notes.push(folder);
+                }
+            }
         }
         let iscsi = base.join("iscsi");
         for iqn in folders(root, &iscsi)?.into_iter().filter(|iqn| iqn.starts_with(AUTHORITY)) {
@@ -249,6 +262,9 @@ fn session(info: &str) -> Option<Session> {
 pub(super) fn steps(found: &Found, wanted: &[Target], decided: &Decided<'_>) -> Vec<Step> {
     let base = Path::new(CONFIGFS);
     let mut steps = Vec::new();
+    if !wanted.is_empty() {
+        steps.extend(found.no_notes.iter().cloned().map(Step::Make));
+    }
     for known in decided.end.iter().filter_map(|place| found.targets.get(*place)) {
         end(base, known, &mut steps);
     }

@@ -136,7 +136,8 @@ fn a_volume_is_served_as_a_block_device() {
     let mut served = known(21);
     served.served.images = vec![volume.image.clone()];
     let disk = ("iblock_4".to_owned(), "sidus-node21".to_owned());
-    let found = Found { targets: vec![served], disks: vec![disk], adapters: vec![("iblock_4".to_owned(), 1)] };
+    let adapters = vec![("iblock_4".to_owned(), 1)];
+    let found = Found { targets: vec![served], disks: vec![disk], adapters, ..Found::default() };
     assert_eq!(shown(&found, std::slice::from_ref(&volume), &Options::default()), Vec::<String>::new());
     assert_eq!(shown(&found, &[volume, target(22)], &Options::default())[0], "make T/core/fileio_5");
 }
@@ -150,6 +151,7 @@ fn a_target_ends_from_the_inside_out_and_others_disks_stay() {
             ("fileio_3".to_owned(), "sidus-node22".to_owned()),
         ],
         adapters: vec![("fileio_0".to_owned(), 2), ("fileio_3".to_owned(), 1)],
+        no_notes: Vec::new(),
     };
     assert_eq!(shown(&found, &[target(21), target(22)], &Options::default()), Vec::<String>::new());
     let group = "T/iscsi/iqn.2026-01.io.sidus.target:10.13.20.22/tpgt_1";
@@ -190,4 +192,27 @@ fn the_kernel_says_who_has_logged_in() {
         TARG_CONN_STATE_LOGGED_IN\n   Address 10.13.20.21 TCP  StatSN: 0x00000003\n";
     let session = session(somebody).unwrap();
     assert_eq!((session.initiator.as_str(), session.address.as_deref()), ("iqn.x:node", Some("10.13.20.21")));
+}
+
+#[test]
+fn where_the_kernel_notes_reservations_is_made() {
+    let root = std::env::temp_dir().join(format!("sidus-lio-{}", std::process::id()));
+    let base = root.join("sys/kernel/config/target");
+    std::fs::create_dir_all(&base).unwrap();
+    let notes = || Found::read(&root).unwrap().no_notes;
+    // An older kernel does not say where.
+    assert_eq!(notes(), Vec::<PathBuf>::new());
+    std::fs::write(base.join("dbroot"), "/etc/rtslib-fb-target\n").unwrap();
+    let (folder, inside) = (PathBuf::from("/etc/rtslib-fb-target"), PathBuf::from("/etc/rtslib-fb-target/pr"));
+    assert_eq!(notes(), [folder, inside.clone()]);
+    std::fs::create_dir_all(root.join("etc/rtslib-fb-target")).unwrap();
+    let found = Found::read(&root).unwrap();
+    assert_eq!(found.no_notes, [inside]);
+    // Not for others' targets; for one that is served already, too.
+    assert_eq!(shown(&found, &[], &Options::default()), Vec::<String>::new());
+    let served = Found { targets: vec![known(21)], ..found };
+    assert_eq!(shown(&served, &[target(21)], &Options::default()), ["make /etc/rtslib-fb-target/pr"]);
+    std::fs::create_dir_all(root.join("etc/rtslib-fb-target/pr")).unwrap();
+    assert_eq!(notes(), Vec::<PathBuf>::new());
+    std::fs::remove_dir_all(&root).unwrap();
 }
