@@ -19,6 +19,7 @@ use crate::mount::{self, MountError};
 use crate::network;
 use crate::plan::{Step, UnionPlan};
 use crate::report::micros;
+use crate::shutdown::{self, PrepareError};
 use crate::view;
 
 /// A step that was carried out.
@@ -52,17 +53,12 @@ pub enum StepError {
         /// Why not.
         source: io::Error,
     },
-    /// The tree's program that stays until the shutdown.
-    #[error("cannot read {}: {source}", path.display())]
-    Program {
-        /// Where it should be.
-        path: PathBuf,
-        /// Why it cannot be read.
-        source: io::Error,
-    },
     /// `aufs=iscsi`
     #[error(transparent)]
     Lun(#[from] LunError),
+    /// What the shutdown of a node with a LUN will need.
+    #[error(transparent)]
+    Shutdown(#[from] PrepareError),
 }
 
 impl StepError {
@@ -93,9 +89,6 @@ impl StepError {
             }
             Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
             Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
-            Self::Program { .. } => {
-                "install rootaufs into the tree on the NFS server again (initramfs-hooks/install), all of the same version"
-            }
             Self::File { path, .. } if path.starts_with("/run") => "the node has too little free memory: give it more",
             Self::File { source, .. } if source.raw_os_error().is_none() => {
                 "mend it in the tree on the NFS server, or in the layer on the iSCSI server"
@@ -103,6 +96,7 @@ impl StepError {
             Self::File { .. } => "check that the NFS server exports the whole tree to this node with no_root_squash",
             Self::Layer(error) => error.remedy(),
             Self::Lun(error) => error.remedy(),
+            Self::Shutdown(error) => error.remedy(),
         }
     }
 }
@@ -186,7 +180,7 @@ impl<'a> Work<'a> {
                     words.push_str(&outcome);
                 }
                 Err(error) => {
-                    let left = roll_back(self.undo, &mut self.lun, self.log);
+                    let left = roll_back(self.undo, self.root, &mut self.lun, self.log);
                     return Err(Box::new(Failure { step: words, error, done, left }));
                 }
             }
@@ -229,7 +223,8 @@ impl<'a> Work<'a> {
             Step::KeepNetwork => return Ok(Some(keep_network(root, log))),
             Step::PrepareShutdown { tree } => {
                 undo.push(Undo::ForgetShutdown);
-                lun.prepare_shutdown(tree)?;
+                let (host, session, volume) = lun.ends()?;
+                shutdown::prepare(root, tree, host, session, volume)?;
             }
             Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
             Step::MakeLayer { layer, like, places } => layer::make(layer, like, places, log)?,
@@ -273,13 +268,13 @@ fn keep_network(root: &Path, log: &Log) -> String {
 }
 
 /// Undoes all, the last first; says what could not be undone.
-fn roll_back(undo: Vec<Undo>, lun: &mut Lun, log: &Log) -> Vec<String> {
+fn roll_back(undo: Vec<Undo>, root: &Path, lun: &mut Lun, log: &Log) -> Vec<String> {
     let mut left = Vec::new();
     for action in undo.into_iter().rev() {
         let result = match &action {
             Undo::RemoveDirectory(path) => fs::remove_dir(path).map_err(StepError::file("remove directory", path)),
             Undo::Unmount(at) => mount::unmount_from(at).map_err(StepError::from),
-            Undo::ForgetShutdown => lun.forget_shutdown(),
+            Undo::ForgetShutdown => shutdown::forget(root).map_err(StepError::from),
             // A disk that is still mounted must keep its session.
             Undo::LogOut if !left.is_empty() => Ok(()),
             Undo::LogOut => lun.log_out(log).map_err(StepError::from),

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::apply::StepError;
 use crate::facts::{Facts, FactsError, Wanted};
 use crate::options::BootOptions;
 use crate::plan::{plan, Plan, PlanError};
-use crate::shutdown;
+use crate::shutdown::{self, PrepareError};
 
 /// Why there is nothing to print.
 #[derive(Debug, Error)]
@@ -28,7 +27,7 @@ pub enum PreviewError {
     Plan(#[from] PlanError),
     /// The tree has not all that a node with a LUN takes from it.
     #[error("{_0}: {}", _0.remedy())]
-    Tree(#[from] StepError),
+    Tree(#[from] PrepareError),
 }
 
 /// The plan for a command line (else this machine's own) as text; with `tree`, for the newest kernel in it.

@@ -30,7 +30,6 @@ use self::guard::Wish;
 use self::retry::persist;
 use self::target::Found;
 use self::uevent::Uevents;
-use crate::apply::StepError;
 use crate::facts::{FsSupport, LunSupport};
 use crate::guard::{Key, Moment, Reserved};
 use crate::iscsi::credentials::CredentialsFile;
@@ -46,7 +45,6 @@ use crate::kmsg::{Level, Log};
 use crate::modules;
 use crate::mount;
 use crate::options::{IscsiOptions, VolumeName};
-use crate::shutdown;
 use crate::volume::{FileSystem, Kind};
 
 /// The unit of `size` and `start` in sysfs, in bytes, whatever the disk's sectors are.
@@ -312,22 +310,14 @@ impl Lun {
         }
     }
 
-    /// Prepares the shutdown of a node whose root is on the session, by the program in the tree on `tree`.
+    /// What a shutdown has to end: the session's SCSI host and number, and the device that is mounted.
     ///
     /// # Errors
-    /// [`StepError`]
-    pub fn prepare_shutdown(&self, tree: &Path) -> Result<(), StepError> {
+    /// [`LunError::Order`]
+    pub fn ends(&self) -> Result<(u32, u32, &Path), LunError> {
         let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
         let volume = self.volume.as_ref().ok_or(LunError::Order { missing: "the volume" })?;
-        shutdown::prepare(&self.root, tree, session.host, session.connection.sid, &volume.device)
-    }
-
-    /// Undoes that, also where it was half done.
-    ///
-    /// # Errors
-    /// [`StepError`]
-    pub fn forget_shutdown(&self) -> Result<(), StepError> {
-        shutdown::forget(&self.root)
+        Ok((session.host, session.connection.sid, &volume.device))
     }
 
     /// Starts what logs the session in again after a fault, for which the disk may wait for `recovery`; says which

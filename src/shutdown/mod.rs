@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::system::{reboot, RebootCommand};
 
-pub use self::prepare::{forget, prepare, program, FOLDER, IN_TREE, PROGRAM};
+pub use self::prepare::{forget, prepare, program, PrepareError, FOLDER, IN_TREE, PROGRAM};
 pub use self::processes::kill_others;
 pub use self::watch::Watch;
 

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use thiserror::Error;
 
-use crate::apply::StepError;
 use crate::mount::{self, MountError};
 use crate::view;
 
@@ -56,21 +56,66 @@ const FILES: [(&str, &str); 2] =
 
 const VERBS: [&str; 4] = ["poweroff", "reboot", "halt", "kexec"];
 
+/// Why a shutdown could not be prepared.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// The tree's program that stays until the shutdown.
+    #[error("cannot read {}: {source}", path.display())]
+    Program {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
+    /// A file or directory below `/run`.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// As in `make directory`.
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The folder that is executed from.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+}
+
+impl PrepareError {
+    fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { doing, path, source }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Program { .. } => {
+                "install rootaufs into the tree on the NFS server again (initramfs-hooks/install), all of the same version"
+            }
+            Self::File { .. } => "the node has too little free memory: give it more",
+            Self::Mount(_) => "read the kernel's messages (dmesg)",
+        }
+    }
+}
+
 /// The program that stays, as the tree on `tree` has it.
 ///
 /// # Errors
-/// [`StepError`] names the file: it is missing, or no regular file, or too long.
-pub fn program(tree: &Path) -> Result<Vec<u8>, StepError> {
+/// [`PrepareError`] names the file: it is missing, or no regular file, or too long.
+pub fn program(tree: &Path) -> Result<Vec<u8>, PrepareError> {
     view::read(tree, Path::new(IN_TREE), LONGEST)
-        .map_err(|source| StepError::Program { path: tree.join(IN_TREE), source })
+        .map_err(|source| PrepareError::Program { path: tree.join(IN_TREE), source })
 }
 
 /// Prepares the shutdown of a node whose root is on disk `volume` of session `sid`, which is SCSI host `host`; the
 /// program is that of the tree on `tree`.
 ///
 /// # Errors
-/// [`StepError`] names the file.
-pub fn prepare(root: &Path, tree: &Path, host: u32, sid: u32, volume: &Path) -> Result<(), StepError> {
+/// [`PrepareError`] names the file.
+pub fn prepare(root: &Path, tree: &Path, host: u32, sid: u32, volume: &Path) -> Result<(), PrepareError> {
     let program = program(tree)?;
     for (name, text) in FILES {
         write(&root.join(UNITS).join(name), text.as_bytes())?;
@@ -89,19 +134,19 @@ pub fn prepare(root: &Path, tree: &Path, host: u32, sid: u32, volume: &Path) -> 
     mount::bind_executable(&folder)?;
     let copy = root.join(PROGRAM.trim_start_matches('/'));
     write(&copy, &program)?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).map_err(StepError::file("set the mode of", &copy))
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).map_err(PrepareError::file("set the mode of", &copy))
 }
 
 /// Undoes it, also where it was half done.
 ///
 /// # Errors
-/// [`StepError`]
-pub fn forget(root: &Path) -> Result<(), StepError> {
+/// [`PrepareError`]
+pub fn forget(root: &Path) -> Result<(), PrepareError> {
     let units = FILES.iter().map(|(name, _)| root.join(UNITS).join(name));
     for path in units.chain(VERBS.map(|verb| wish(root, verb))) {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StepError::file("remove", &path)(error))
+                return Err(PrepareError::file("remove", &path)(error))
             }
             _ => {}
         }
@@ -118,13 +163,13 @@ fn wish(root: &Path, verb: &str) -> PathBuf {
     root.join(UNITS).join([verb, ".target.d/sidus.conf"].concat())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), StepError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), PrepareError> {
     path.parent().map_or(Ok(()), make_folder)?;
-    fs::write(path, bytes).map_err(StepError::file("write", path))
+    fs::write(path, bytes).map_err(PrepareError::file("write", path))
 }
 
-fn make_folder(path: &Path) -> Result<(), StepError> {
-    fs::create_dir_all(path).map_err(StepError::file("make directory", path))
+fn make_folder(path: &Path) -> Result<(), PrepareError> {
+    fs::create_dir_all(path).map_err(PrepareError::file("make directory", path))
 }
 
 #[cfg(test)]
