@@ -97,8 +97,14 @@ mod tests {
         let text = script
             .replace("$share/", "$destdir/usr/share/initramfs-tools/")
             .replace("$units/", "$destdir/usr/lib/systemd/system/");
+        let scripts = text.lines().find_map(|line| line.strip_prefix("for script in ")?.strip_suffix("; do")).unwrap();
+        let each = |line: &str| match line.contains("$script") {
+            true => scripts.split(' ').map(|script| line.replace("$script", script)).collect(),
+            false => vec![line.to_owned()],
+        };
+        let does = |line: &&str| line.starts_with("install ") || line.starts_with("ln ");
         let mut found = 0;
-        for line in text.lines().filter(|line| line.starts_with("install ") || line.starts_with("ln ")) {
+        for line in text.lines().map(str::trim_start).filter(does).flat_map(each) {
             let words: Vec<_> = line.split_whitespace().map(|word| word.trim_matches('"')).collect();
             let known = match words.as_slice() {
                 ["install", "-D", "-m", mode, from, to] => FILES.iter().any(|(_, name, place, octal)| {
