@@ -344,3 +344,21 @@ fn a_sealed_tree_has_nothing_of_one_machine() {
         .ends_with("\nnameserver 10.13.20.2\nnameserver 10.13.20.3\n"));
     assert_eq!(machine.succeeds(&["tree", "seal", "hpc"]), "sidus: hpc is sealed already\n");
 }
+
+/// A link of the tree leads to a folder that the server has and the tree has not.
+#[test]
+fn no_link_of_a_tree_leads_to_the_servers_files() {
+    let machine = server("tree-links");
+    machine.put("opt/own/secret_key", "the server's\n");
+    machine.put("etc/sidus/site/etc/ldap/ldap.conf", "BASE dc=example\n");
+    machine.put(&format!("{TREE}/etc/motd"), "");
+    let tree = machine.root().join(TREE);
+    fs::create_dir_all(tree.join("var/lib")).unwrap();
+    symlink("/opt/own", tree.join("var/lib/NetworkManager")).unwrap();
+    symlink("/opt/own", tree.join("etc/ldap")).unwrap();
+    machine.succeeds(&["tree", "seal", "hpc"]);
+    machine.succeeds(&["tree", "site", "hpc"]);
+    assert_eq!(machine.read("opt/own/secret_key"), "the server's\n");
+    assert!(!machine.has("opt/own/ldap.conf"));
+    assert_eq!(machine.read(&format!("{TREE}/opt/own/ldap.conf")), "BASE dc=example\n");
+}

@@ -1,51 +1,68 @@
 //! Where something of a tree is for this machine. Links in a tree are meant for one whose root the tree is: `/var/run` that
 //! leads to `/run` leads to the tree's, and never to the server's own.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{openat2, Mode, OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
 
-use crate::server::paths::within;
+use crate::server::paths::{look, within};
+
+/// More links on one way are taken for a circle, as by the kernel (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// The path, as the machine whose root is `root` has it, of what has the path `inside` in the tree. Links above it are
-/// followed, itself is not looked at. Folders that are missing will be where they would be made.
+/// followed, itself is not looked at. Folders that are missing will be where they would be made, also where a link leads to
+/// one: whatever is written to the result, no link is on the way.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn place(root: &Path, tree: &Path, inside: &Path) -> io::Result<PathBuf> {
-    let folder = |fd: Option<&OwnedFd>, path: &Path, resolve| {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match fd {
-            Some(fd) => openat2(fd, path, flags, Mode::empty(), resolve),
-            None => openat2(CWD, path, flags, Mode::empty(), resolve),
-        }
-    };
-    let top = folder(None, &within(root, tree), ResolveFlags::empty())?;
-    let inside = inside.strip_prefix("/").unwrap_or(inside);
-    let (mut above, mut rest) = (inside.parent(), inside.file_name().map(PathBuf::from).unwrap_or_default());
-    while let Some(known) = above.filter(|known| !known.as_os_str().is_empty()) {
-        match folder(Some(&top), known, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
-            Ok(found) => {
-                return Ok(tree
-                    .join(path_of(&found)?.strip_prefix(path_of(&top)?).map_err(io::Error::other)?)
-                    .join(rest))
-            }
-            Err(Errno::NOENT) => {
-                rest = Path::new(known.file_name().unwrap_or_default()).join(rest);
-                above = known.parent();
-            }
-            Err(errno) => return Err(errno.into()),
-        }
+    if !fs::metadata(within(root, tree))?.is_dir() {
+        return Err(Errno::NOTDIR.into());
     }
-    Ok(tree.join(rest))
+    // What is known, without links, and what is still to go, the next last.
+    let mut known = PathBuf::new();
+    let mut rest = Vec::new();
+    add(&mut rest, inside);
+    let mut links = 0_usize;
+    while let Some(part) = rest.pop() {
+        if part == ".." {
+            // Above the root is the root.
+            known.pop();
+            continue;
+        }
+        known.push(part);
+        let at = tree.join(&known);
+        if rest.is_empty() || !look(root, &at)?.is_some_and(|found| found.is_symlink()) {
+            continue;
+        }
+        links = links.saturating_add(1);
+        if links > MAX_LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        let target = fs::read_link(within(root, &at))?;
+        known.pop();
+        if target.is_absolute() {
+            known.clear();
+        }
+        add(&mut rest, &target);
+    }
+    Ok(tree.join(known))
 }
 
-fn path_of(fd: &OwnedFd) -> io::Result<PathBuf> {
-    fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+/// Puts the parts of a path on top.
+fn add(rest: &mut Vec<OsString>, path: &Path) {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    let mut parts: Vec<_> = parts.collect();
+    parts.reverse();
+    rest.append(&mut parts);
 }
 
 #[cfg(test)]
@@ -62,11 +79,23 @@ mod tests {
         for folder in ["run", "var", "usr/lib", "etc"] {
             fs::create_dir_all(tree.join(folder)).unwrap();
         }
-        for (target, link) in
-            [("/run", "var/run"), ("usr/lib", "lib"), ("../../../..", "etc/up"), ("nowhere", "etc/gone")]
-        {
+        for (target, link) in [
+            ("/run", "var/run"),
+            ("usr/lib", "lib"),
+            ("../../../..", "etc/up"),
+            ("nowhere", "etc/gone"),
+            ("b", "a"),
+            ("a", "b"),
+        ] {
             symlink(target, tree.join(link)).unwrap();
         }
+        // The machine has it, the tree has not.
+        let outside = root.join("outside");
+        fs::create_dir(&outside).unwrap();
+        symlink(&outside, tree.join("var/out")).unwrap();
+        symlink("out/more", tree.join("var/further")).unwrap();
+        let in_tree = |path: &str| format!("/srv/t{}/{path}", outside.display());
+        let (out, further) = (in_tree("x"), in_tree("more/y/x"));
         for (inside, place_is) in [
             ("/var/run/x", "/srv/t/run/x"),
             ("lib/firmware/a/b", "/srv/t/usr/lib/firmware/a/b"),
@@ -75,10 +104,16 @@ mod tests {
             ("/etc/up", "/srv/t/etc/up"),
             ("/new/a/b", "/srv/t/new/a/b"),
             ("x", "/srv/t/x"),
+            ("/etc/gone/x", "/srv/t/etc/nowhere/x"),
+            ("/var/out/x", out.as_str()),
+            ("/var/further/y/x", further.as_str()),
+            ("/usr/lib/../../x", "/srv/t/x"),
         ] {
             assert_eq!(place(&root, Path::new("/srv/t"), Path::new(inside)).unwrap(), Path::new(place_is), "{inside}");
         }
-        assert!(place(&root, Path::new("/srv/none"), Path::new("/x")).is_err());
+        let error = |tree: &str, inside: &str| place(&root, Path::new(tree), Path::new(inside)).unwrap_err().kind();
+        assert_eq!(error("/srv/none", "/x"), io::ErrorKind::NotFound);
+        assert_eq!(error("/srv/t", "/a/x"), io::Error::from(Errno::LOOP).kind());
         fs::remove_dir_all(&root).unwrap();
     }
 }
