@@ -106,7 +106,7 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
 
 #[test]
 fn what_cannot_be_published_is_named_and_leaves_nothing() {
-    let table: [(&str, fn(&Machine), &str); 6] = [
+    let table: [(&str, fn(&Machine), &str); 9] = [
         (
             "kernel",
             |machine| fs::remove_dir_all(machine.root().join(TREE).join("boot")).unwrap(),
@@ -137,7 +137,36 @@ fn what_cannot_be_published_is_named_and_leaves_nothing() {
                 let units = machine.root().join(TREE).join("usr/lib/systemd");
                 std::os::unix::fs::symlink("/etc", units).unwrap();
             },
-            "sidus: /srv/sidus/generations/hpc/.new/usr/lib/systemd is a link, but has to be a folder: what is written there",
+            "sidus: /srv/sidus/generations/hpc/.new/usr/lib/systemd is a link, but has to be a folder: it may lead out of the tree; mend the tree\n",
+        ),
+        (
+            "linked-kernel",
+            |machine| {
+                for version in ["9", "10"] {
+                    let kernel = machine.root().join(TREE).join(format!("boot/vmlinuz-6.1.0-{version}-amd64"));
+                    fs::remove_file(&kernel).unwrap();
+                    std::os::unix::fs::symlink("/etc/passwd", kernel).unwrap();
+                }
+            },
+            "sidus: /srv/sidus/generations/hpc/.new/boot: there is no kernel with its modules",
+        ),
+        (
+            "linked-boot",
+            |machine| {
+                let boot = machine.root().join(TREE).join("boot");
+                fs::rename(&boot, machine.root().join("boot")).unwrap();
+                std::os::unix::fs::symlink("/boot", boot).unwrap();
+            },
+            "sidus: /srv/sidus/generations/hpc/.new/boot is a link, but has to be a folder: it may lead out of the tree",
+        ),
+        (
+            "linked-initrd",
+            |machine| {
+                fs::copy("/usr/bin/ln", machine.root().join(TREE).join("usr/bin/ln")).unwrap();
+                machine.put(&format!("{TREE}/usr/sbin/mkinitramfs"), "#!/bin/sh\nexec ln -s /etc/passwd \"$2\"\n");
+            },
+            "sidus: /srv/sidus/generations/hpc/.initrd/results/initrd.img: the tree's mkinitramfs was content, but has made no \
+             regular file of that name: look at it and its hooks\n",
         ),
         (
             "person",

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::compare::Change;
 use super::{looking, GenerationError, Places};
 use crate::server::engine::Action;
+use crate::server::paths::look;
 use crate::server::tree::contain::{self, Where};
 use crate::server::tree::inside::RESULTS;
 
@@ -65,6 +66,18 @@ pub fn build(places: &Places, version: &str) -> Result<Vec<Action>, GenerationEr
 #[must_use]
 pub fn made(scratch: &Path) -> std::path::PathBuf {
     scratch.join("results/initrd.img")
+}
+
+/// Whether it was made. A link or a pipe of that name may be what a hook likes, and is not what TFTP is to serve.
+///
+/// # Errors
+/// [`GenerationError::NoInitrd`]; those of the file system
+pub fn check(root: &Path, scratch: &Path) -> Result<(), GenerationError> {
+    let path = made(scratch);
+    match look(root, &path).map_err(looking(&path))? {
+        Some(found) if found.is_file() => Ok(()),
+        _ => Err(GenerationError::NoInitrd { path }),
+    }
 }
 
 #[cfg(test)]

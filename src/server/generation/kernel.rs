@@ -10,14 +10,20 @@ use crate::server::paths::{look, names};
 /// The version of the newest kernel that has its modules.
 ///
 /// # Errors
-/// [`GenerationError::NoKernel`]; those of the file system
+/// [`GenerationError::NoKernel`], [`GenerationError::Link`]; those of the file system
 pub fn newest(root: &Path, folder: &Path, tree: &TreeName) -> Result<String, GenerationError> {
     let boot = folder.join("boot");
+    let looked_at = |path: &Path| look(root, path).map_err(looking(path));
+    if looked_at(&boot)?.is_some_and(|found| found.is_symlink()) {
+        return Err(GenerationError::Link { path: boot });
+    }
     let mut versions = Vec::new();
     for name in names(root, &boot).map_err(looking(&boot))? {
         let Some(version) = name.strip_prefix("vmlinuz-") else { continue };
+        // TFTP serves it to everyone: not what a link leads to, which may be this server's.
+        let is_file = looked_at(&boot.join(&name))?.is_some_and(|found| found.is_file());
         let modules = folder.join("usr/lib/modules").join(version);
-        if look(root, &modules).map_err(looking(&modules))?.is_some_and(|found| found.is_dir()) {
+        if is_file && looked_at(&modules)?.is_some_and(|found| found.is_dir()) {
             versions.push(version.to_owned());
         }
     }

@@ -103,8 +103,8 @@ pub enum GenerationError {
         /// What is missing.
         path: PathBuf,
     },
-    /// What is to be written into the tree would end up elsewhere.
-    #[error("{} is a link, but has to be a folder: what is written there would end up elsewhere; mend the tree", path.display())]
+    /// What is written or read there would be elsewhere.
+    #[error("{} is a link, but has to be a folder: it may lead out of the tree; mend the tree", path.display())]
     Link {
         /// Which.
         path: PathBuf,
@@ -121,6 +121,12 @@ pub enum GenerationError {
     #[error("{}: no such file: install initramfs-tools in the tree", path.display())]
     NoInitramfsTools {
         /// What is missing.
+        path: PathBuf,
+    },
+    /// What is to be served to everyone could be a link to this server's own files.
+    #[error("{}: the tree's mkinitramfs was content, but has made no regular file of that name: look at it and its hooks", path.display())]
+    NoInitrd {
+        /// Where it was to be.
         path: PathBuf,
     },
     /// A file that this program wrote is no longer what it was.

@@ -233,6 +233,7 @@ fn prepare(
     let shared = shared(&root, plan, &version, &difference, force)?;
     if !shared.contains("initrd.img") {
         stage.perform(&initrd::build(places, &version)?)?;
+        initrd::check(&root, &places.scratch())?;
     }
     stage.perform(&plan.boot(&version, &shared))?;
     let record = Record { form: Form::Folder, kernel: version, size: difference.size, own: difference.own };
