@@ -5,8 +5,10 @@
 mod machine;
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use machine::{said, Machine};
+use sidus::server::engine::{Action, Journal, Phase};
 
 const HERE: [&str; 5] = ["init", "--address", "10.13.20.13", "--subnet", "10.13.20.0/24"];
 
@@ -86,6 +88,20 @@ fn a_service_that_refuses_is_told_again() {
     assert!(machine.fails(&["recover"]).contains("dnsmasq --test: exit status 1"));
     assert!(machine.succeeds(&["recover"]).contains("ended in the middle: it is finished now"));
     assert!(machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
+}
+
+/// The configuration is that after the command that ended in the middle, whose node is there now.
+#[test]
+fn what_is_brought_to_its_end_first_counts() {
+    let machine = server("after-recovery");
+    machine.succeeds(&HERE);
+    let node = "mac = \"52:54:00:0d:14:15\"\nip = \"10.13.20.21\"\n";
+    let mut journal = Journal::new("sidus node add", Vec::new());
+    journal.phase = Phase::Commit;
+    journal.commit = vec![Action::write_new("/etc/sidus/nodes.d/n1.toml", node.to_owned())];
+    journal.write(machine.root(), Path::new("/var/lib/sidus")).unwrap();
+    machine.succeeds(&["init"]);
+    assert_eq!(machine.read("var/lib/sidus/dhcp-hosts"), "52:54:00:0d:14:15,10.13.20.21,n1\n");
 }
 
 #[test]

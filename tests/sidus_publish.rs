@@ -8,12 +8,14 @@ mod published;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Signal};
 
 use machine::{above, running, wait_until, Machine};
 use published::{current, server, BOOT, GENERATIONS, TREE};
+use sidus::server::engine::{Action, Journal, Phase};
 
 fn ready(name: &str) -> Machine {
     let machine = Machine::new(name);
@@ -190,6 +192,29 @@ fn what_cannot_be_published_is_named_and_leaves_nothing() {
     let machine = ready("publish-none");
     let said = machine.fails(&["publish", "desk"]);
     assert_eq!(said, "sidus: there is no tree desk in /srv/sidus/trees; there is hpc\n");
+}
+
+/// A node that the command before has added, which ended in the middle, boots the new generation as well.
+#[test]
+fn what_is_brought_to_its_end_first_counts() {
+    let machine = ready("publish-after-recovery");
+    machine.succeeds(&["publish", "hpc"]);
+    let entry = "srv/tftp/pxelinux.cfg/01-52-54-00-0d-14-16";
+    let ends_in_the_middle = |number: u8| {
+        let node = format!("mac = \"52:54:00:0d:14:{number}\"\nip = \"10.13.20.{number}\"\ntree = \"hpc\"\n");
+        let mut journal = Journal::new("sidus node add", Vec::new());
+        journal.phase = Phase::Commit;
+        journal.commit = vec![Action::write_new(format!("/etc/sidus/nodes.d/n{number}.toml"), node)];
+        journal.write(machine.root(), Path::new("/var/lib/sidus")).unwrap();
+    };
+    machine.put(&format!("{TREE}/home/x/notes"), "more");
+    ends_in_the_middle(16);
+    machine.succeeds(&["publish", "hpc"]);
+    assert!(machine.read(entry).contains(&format!("KERNEL sidus/hpc/{}/vmlinuz\n", current(&machine))));
+    ends_in_the_middle(17);
+    machine.succeeds(&["rollback", "hpc"]);
+    let entry = entry.replace("14-16", "14-17");
+    assert!(machine.read(&entry).contains(&format!("KERNEL sidus/hpc/{}/vmlinuz\n", current(&machine))));
 }
 
 /// What makes the initrd does not go on writing when nobody waits for it any more.

@@ -145,7 +145,18 @@ fn recover(common: &Common) -> Result<(), Error> {
     not_told.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// The engine for a command that changes something.
+/// The engine for a command that changes something, and the configuration as it is under the lock: another administrator, or
+/// what was left in the middle and is brought to its end first, may have added a node or changed it.
+///
+/// # Errors
+/// [`ConfigError`]; [`EngineError`]
+pub fn begin(common: &Common) -> Result<(Engine, Config), Error> {
+    let folders = Config::read(&common.root)?.settings.folders;
+    let engine = engine(common, &folders)?;
+    Ok((engine, Config::read(&common.root)?))
+}
+
+/// The engine alone, where there may be no configuration yet.
 ///
 /// # Errors
 /// [`EngineError`]

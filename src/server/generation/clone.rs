@@ -9,11 +9,11 @@ use super::publish::check_mounts;
 use super::{looking, GenerationError};
 use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
-use crate::server::config::{Config, Folders};
+use crate::server::config::Folders;
 use crate::server::engine::copy::{can_reflink, copy_tree, How};
 use crate::server::engine::{Action, Commit, Content, Write};
 use crate::server::paths::{look, read_text};
-use crate::server::{engine, engine_in_tree, output, Error};
+use crate::server::{begin, engine_in_tree, output, Error};
 
 /// No record is longer, in bytes.
 const MAX_RECORD: u64 = 1 << 20;
@@ -32,9 +32,8 @@ pub struct Options {
 /// # Errors
 /// [`Error`]
 pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
-    let config = Config::read(&common.root)?;
+    let (mut engine, config) = begin(common)?;
     let folders = &config.settings.folders;
-    let mut engine = engine(common, folders)?;
     let root = engine.root().to_owned();
     let facts = Facts::read(&root, &config)?;
     let from = facts.working_tree(folders, &options.from)?;

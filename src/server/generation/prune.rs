@@ -10,9 +10,9 @@ use super::users::Users;
 use super::{GenerationName, Places};
 use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
-use crate::server::config::{Config, NfsService};
+use crate::server::config::NfsService;
 use crate::server::engine::{Action, Commit};
-use crate::server::{engine, output, Error};
+use crate::server::{begin, output, Error};
 
 /// What is removed.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -29,9 +29,8 @@ pub struct Options {
 /// # Errors
 /// [`Error`]
 pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
-    let config = Config::read(&common.root)?;
+    let (mut engine, config) = begin(common)?;
     let folders = &config.settings.folders;
-    let mut engine = engine(common, folders)?;
     let facts = Facts::read(engine.root(), &config)?;
     let tree = &options.tree;
     let published = facts.tree(folders, tree)?;

@@ -25,7 +25,7 @@ use crate::server::engine::copy::{can_reflink, copy_tree, How};
 use crate::server::engine::{Action, Commit, Content, Run, Stage, Write};
 use crate::server::paths::{look, names, within};
 use crate::server::tree::seal;
-use crate::server::{engine, engine_in_tree, output, Error};
+use crate::server::{begin, engine_in_tree, output, Error};
 
 /// What is published.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -42,8 +42,7 @@ pub struct Options {
 /// # Errors
 /// [`Error`]
 pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
-    let config = Config::read(&common.root)?;
-    let mut engine = engine(common, &config.settings.folders)?;
+    let (mut engine, config) = begin(common)?;
     let root = engine.root().to_owned();
     let facts = Facts::read(&root, &config)?;
     payload::check(&root)?;

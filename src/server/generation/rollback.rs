@@ -7,9 +7,8 @@ use super::users::Users;
 use super::{entries, Form, GenerationError, GenerationName, Places};
 use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
-use crate::server::config::Config;
 use crate::server::engine::{Action, Commit};
-use crate::server::{engine, output, Error};
+use crate::server::{begin, output, Error};
 
 /// What nodes are to boot.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -25,9 +24,8 @@ pub struct Options {
 /// # Errors
 /// [`Error`]
 pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
-    let config = Config::read(&common.root)?;
+    let (mut engine, config) = begin(common)?;
     let folders = &config.settings.folders;
-    let mut engine = engine(common, folders)?;
     let facts = Facts::read(engine.root(), &config)?;
     let (tree, places) = (&options.tree, Places::of(folders, &options.tree));
     let name = choose(facts.tree(folders, tree)?, tree, options.generation)?;

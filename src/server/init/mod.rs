@@ -128,9 +128,12 @@ fn hint(missing: &[(&'static str, &'static str)]) -> &'static str {
 /// # Errors
 /// [`super::Error`]
 pub fn run(common: &Common, options: &Options) -> Result<(), super::Error> {
+    let folders_of =
+        |config: Option<&Config>| config.map_or_else(Folders::default, |config| config.settings.folders.clone());
+    let mut engine = engine(common, &folders_of(Config::find(&common.root)?.as_ref()))?;
+    // Again, as it is under the lock: see `server::begin`.
     let config = Config::find(&common.root)?;
-    let folders = config.as_ref().map_or_else(Folders::default, |config| config.settings.folders.clone());
-    let mut engine = engine(common, &folders)?;
+    let folders = folders_of(config.as_ref());
     let facts = Facts::read(&common.root, &folders).map_err(InitError::Facts)?;
     let known = config.clone();
     let mut decided = decide::decide(config, &facts, options)?;

@@ -6,13 +6,13 @@ use clap::Args;
 
 use super::disk::{Disk, Found};
 use super::facts::Facts;
-use super::{begin, commit, look, say, Account, NodeError};
+use super::{commit, look, say, Account, NodeError};
 use crate::server::cli::Common;
 use crate::server::config::values::{Cmdline, Mac, NodeName, Size, TreeName};
 use crate::server::config::{Config, Node, NodeFile, NODES};
 use crate::server::engine::{Action, Commit};
 use crate::server::generation::entries::tree_of;
-use crate::server::Error;
+use crate::server::{begin, Error};
 
 /// The node.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

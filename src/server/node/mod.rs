@@ -153,13 +153,6 @@ pub fn run(common: &Common, verb: &NodeVerb) -> Result<(), super::Error> {
     }
 }
 
-/// The engine, and the configuration as it is under the lock.
-fn begin(common: &Common) -> Result<(Engine, Config), super::Error> {
-    let folders = Config::read(&common.root)?.settings.folders;
-    let engine = super::engine(common, &folders)?;
-    Ok((engine, Config::read(&common.root)?))
-}
-
 fn look(common: &Common, config: &Config) -> Result<Facts, NodeError> {
     Facts::read(&common.root, config).map_err(NodeError::Facts)
 }

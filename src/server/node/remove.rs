@@ -3,13 +3,13 @@
 use clap::Args;
 
 use super::disk::{Disk, Found};
-use super::{begin, commit, look, say, NodeError};
+use super::{commit, look, say, NodeError};
 use crate::server::cli::Common;
 use crate::server::config::values::NodeName;
 use crate::server::config::{Config, Node, NODES};
 use crate::server::engine::{Action, After, Commit};
 use crate::server::target::{told, update};
-use crate::server::Error;
+use crate::server::{begin, Error};
 
 /// Which, and what becomes of its disk.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

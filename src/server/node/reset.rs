@@ -5,12 +5,12 @@ use std::io::{self, BufRead, IsTerminal};
 use clap::Args;
 
 use super::disk::{Disk, Found};
-use super::{add, begin, commit, look, node, say, NodeError};
+use super::{add, commit, look, node, say, NodeError};
 use crate::server::cli::Common;
 use crate::server::config::values::NodeName;
 use crate::server::engine::{After, Commit};
 use crate::server::target::{told, update};
-use crate::server::{output, Error};
+use crate::server::{begin, output, Error};
 
 /// Which, and what becomes of its disk.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

@@ -16,7 +16,7 @@ use crate::server::config::values::{Include, Mirror, TreeName, Word};
 use crate::server::config::{packages, Arch, Config, ConfigError};
 use crate::server::engine::command::{self, Around};
 use crate::server::engine::{Action, Commit, Content, EngineError, Run, Write};
-use crate::server::{self, engine, paths};
+use crate::server::{self, begin, paths};
 
 /// What is asked for; the rest is in `sidus.toml`.
 #[derive(Debug, Clone, Args)]
@@ -300,9 +300,8 @@ fn free(root: &Path, folder: &Path) -> io::Result<u64> {
 }
 
 pub(super) fn run(common: &Common, options: &Options) -> Result<(), server::Error> {
-    let config = Config::read(&common.root)?;
     check(options)?;
-    let mut engine = engine(common, &config.settings.folders)?;
+    let (mut engine, config) = begin(common)?;
     let facts = Facts::read(&common.root, &config, options)?;
     let Some(decided) = decide(&config, options, &facts).map_err(TreeError::from)? else {
         eprintln!("sidus: the tree {} is there already, made as asked", options.name);

@@ -18,7 +18,7 @@ use crate::server::engine::action::marked;
 use crate::server::engine::action::MARK;
 use crate::server::engine::{Action, Commit, Content, Write};
 use crate::server::paths::{look, read_text, within};
-use crate::server::{self, engine, engine_in_tree};
+use crate::server::{self, begin, engine_in_tree};
 
 /// What goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,8 +228,7 @@ pub fn actions(root: &Path, config: &Config, tree: &Path) -> Result<Vec<Action>,
 }
 
 pub(super) fn run(common: &Common, name: &TreeName) -> Result<(), server::Error> {
-    let config = Config::read(&common.root)?;
-    let mut engine = engine(common, &config.settings.folders)?;
+    let (mut engine, config) = begin(common)?;
     let tree = super::existing(&common.root, &config, name)?;
     let _nobody_else = engine_in_tree(common, &config.settings.folders, name)?;
     let actions = actions(&common.root, &config, &tree)?;

@@ -6,9 +6,8 @@ use super::contain::{self, Where};
 use super::{Package, TreeError};
 use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
-use crate::server::config::Config;
 use crate::server::engine::{Action, CommandError, Commit, EngineError, Run};
-use crate::server::{engine, engine_in_tree, Error};
+use crate::server::{begin, engine_in_tree, Error};
 
 /// What is done in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +69,9 @@ impl Work {
 }
 
 pub(super) fn run(common: &Common, name: &TreeName, work: &Work) -> Result<(), Error> {
-    let config = Config::read(&common.root)?;
-    let folders = &config.settings.folders;
     // What others have left in the middle is brought to its end first, and nobody is at it.
-    let all = engine(common, folders)?;
+    let (all, config) = begin(common)?;
+    let folders = &config.settings.folders;
     let tree = super::existing(&common.root, &config, name)?;
     let mut engine = engine_in_tree(common, folders, name)?;
     drop(all);

@@ -16,7 +16,7 @@ use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
 use crate::server::config::Config;
 use crate::server::engine::{is_done, show, Action, Commit, Content, EngineError, MakeFolder, Write};
-use crate::server::{self, engine, engine_in_tree, output};
+use crate::server::{self, begin, engine_in_tree, output};
 use facts::{Entry, Kind, There};
 use variables::Variables;
 
@@ -125,8 +125,7 @@ pub fn paths(root: &Path, config: &Config) -> Result<BTreeSet<PathBuf>, TreeErro
 
 pub(super) fn run(common: &Common, name: &TreeName) -> Result<(), server::Error> {
     let root = &common.root;
-    let config = Config::read(root)?;
-    let mut engine = engine(common, &config.settings.folders)?;
+    let (mut engine, config) = begin(common)?;
     let tree = super::existing(root, &config, name)?;
     let _nobody_else = engine_in_tree(common, &config.settings.folders, name)?;
     let site = config.settings.folders.site.path();
