@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -202,6 +203,8 @@ fn what_could_not_be_told_is_told_later() {
 fn one_at_a_time() {
     let machine = Machine::new("lock");
     let engine = machine.open().unwrap();
+    // Whoever can open it can hold it.
+    assert_eq!(fs::metadata(machine.0.join("state/lock")).unwrap().permissions().mode() & 0o7777, 0o600);
     let busy = Engine::open(machine.setting()).unwrap_err().to_string();
     assert!(
         busy.contains("runs `sidus test` since 20") && busy.contains(&format!("(process {})", std::process::id())),

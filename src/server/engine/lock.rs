@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ impl Lock {
     pub fn take(root: &Path, path: &Path, command: &str) -> Result<Self, EngineError> {
         let at = within(root, path);
         let mut options = fs::OpenOptions::new();
+        // Whoever may read it could hold it (flock(2)), and keep the administrator out.
+        options.mode(0o600);
         let mut file =
             options.read(true).write(true).create(true).truncate(false).open(&at).doing("open the lock", path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
