@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sidus::server::cli::Arguments;
-use sidus::server::run;
+use sidus::server::{output, run};
 
 fn main() -> ExitCode {
     // Modes are said for each file; the caller's habits are not to matter.
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.is_told() {
-                eprintln!("sidus: {error}");
+                eprintln!("sidus: {}", output::plain(&error.to_string()));
             }
             ExitCode::from(error.status())
         }

@@ -60,9 +60,28 @@ impl Drop for Progress {
     }
 }
 
-/// Prints a line, or more. A reader who went away is no error of ours.
+/// Prints a line, or more, as [`plain`] text.
 pub fn print(text: &str) {
+    put(&plain(text));
+}
+
+/// A reader who went away is no error of ours.
+fn put(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Without control characters but those of lines: a terminal would obey them, and names of a tree's files may have any.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Prints a list for programs.
@@ -72,7 +91,8 @@ pub fn print(text: &str) {
 pub fn print_json(value: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
-    print(&text);
+    // Within its texts, JSON has escapes of its own.
+    put(&text);
     Ok(())
 }
 
@@ -90,4 +110,19 @@ pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
         format!("{}\n", cells.join("  ").trim_end())
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_no_name() {
+        for (text, shown) in [
+            ("~ /etc/x\n+ é\ty\n", "~ /etc/x\n+ é\ty\n"),
+            ("a\x1b]0;title\x07\r\u{9b}2J\x7f\n", "a\\u{1b}]0;title\\u{7}\\r\\u{9b}2J\\u{7f}\n"),
+        ] {
+            assert_eq!(plain(text), shown);
+        }
+    }
 }
