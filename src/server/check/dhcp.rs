@@ -27,6 +27,8 @@ const LISTEN: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 /// No Ethernet frame is longer, in bytes.
 const MAX_FRAME: usize = 2048;
+/// Someone may answer without end, each time by another name.
+const MAX_OFFERS: usize = 64;
 /// Whom everybody listens to.
 const ALL: Hardware = [0xff; 6];
 /// The client's port, and the server's.
@@ -106,7 +108,7 @@ fn listen(socket: &OwnedFd, hardware: Hardware) -> io::Result<Vec<Offer>> {
         }
         let (length, _) = recv(socket, &mut bytes, RecvFlags::DONTWAIT)?;
         let found = bytes.get(..length).and_then(|frame| read(frame, xid, hardware));
-        offers.extend(found.filter(|found| !offers.contains(found)));
+        offers.extend(found.filter(|found| offers.len() < MAX_OFFERS && !offers.contains(found)));
     }
     Ok(offers)
 }
