@@ -16,7 +16,7 @@ use super::{looking, GenerationError, GenerationName};
 use crate::server::config::values::TreeName;
 use crate::server::config::Folders;
 use crate::server::engine::{Action, Content, Write};
-use crate::server::paths::{names, read_text};
+use crate::server::paths::{self, names, read_text};
 
 /// mountd's list.
 const RMTAB: &str = "/var/lib/nfs/rmtab";
@@ -59,8 +59,9 @@ impl Users {
             .transpose()
             .map_err(|error| GenerationError::Record { path, why: error.to_string() })?
             .unwrap_or_default();
-        let rmtab = read_text(root, Path::new(RMTAB), MAX_FILE).map_err(looking(RMTAB))?.unwrap_or_default();
-        let seen = before.and(counts(&rmtab, folders.generations.path()));
+        // A node may mount any folder of a tree, and the names of those need not be texts.
+        let rmtab = paths::read(root, Path::new(RMTAB), MAX_FILE).map_err(looking(RMTAB))?.unwrap_or_default();
+        let seen = before.and(counts(&String::from_utf8_lossy(&rmtab), folders.generations.path()));
         let mut unknown = BTreeSet::new();
         for client in names(root, Path::new(CLIENTS)).map_err(looking(CLIENTS))? {
             let path = Path::new(CLIENTS).join(client).join("info");
@@ -78,6 +79,14 @@ impl Users {
         let key = format!("{tree}/{name}");
         let on_it = self.seen.latest.iter().filter(|(_, on)| on.contains(&key));
         on_it.map(|(address, _)| address.clone()).collect()
+    }
+
+    /// What a machine may run on, as `TREE/GENERATION`, of which mountd has these addresses or names.
+    #[must_use]
+    pub fn on(&self, is_it: impl Fn(&str) -> bool) -> Vec<String> {
+        let latest = self.seen.latest.iter().filter(|(host, _)| is_it(host));
+        let all: BTreeSet<_> = latest.flat_map(|(_, on)| on).cloned().collect();
+        all.into_iter().collect()
     }
 
     /// What remembers it.
@@ -136,7 +145,9 @@ fn counts(rmtab: &str, generations: &Path) -> BTreeMap<String, Counts> {
             Some((address, format!("{tree}/{name}"), u64::from_str_radix(count.trim(), 16).ok()?))
         });
         if let Some((address, path, count)) = parsed {
-            *counts.entry(address.to_owned()).or_default().entry(path).or_default() += count;
+            let all = counts.entry(address.to_owned()).or_default().entry(path).or_default();
+            // It matters only whether it is another one than before.
+            *all = all.wrapping_add(count);
         }
     }
     counts

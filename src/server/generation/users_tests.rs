@@ -17,6 +17,9 @@ fn mountd_s_list_has_generations_and_other_things() {
         "10.0.0.2:/home:0x00000001",
         "10.0.0.2:/srv/gens/hpc/current:0x00000001",
         "10.0.0.2:/srv/gens/hpc:0x00000001",
+        "10.0.0.3:/srv/gens/hpc/20261126-1:0xffffffffffffffff",
+        "10.0.0.3:/srv/gens/hpc/20261126-1/usr:0x2",
+        "10.0.0.3:/srv/gens/hpc/20261126-1:0x1ffffffffffffffff",
         "nonsense",
         "",
     ]);
@@ -25,6 +28,8 @@ fn mountd_s_list_has_generations_and_other_things() {
         found,
         BTreeMap::from([
             ("10.0.0.1".to_owned(), one("hpc/20261126-1", 3)),
+            // The sum has no room: nobody panics.
+            ("10.0.0.3".to_owned(), one("hpc/20261126-1", 1)),
             ("fd00::7".to_owned(), one("desk/20261126-10", 10)),
         ])
     );

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::server::clock::Time;
 use crate::server::config::Config;
+use crate::server::generation::users::Users;
 use crate::server::paths::{look, names, read_text};
 use crate::server::target::{self, Served};
 
@@ -13,8 +14,6 @@ use crate::server::target::{self, Served};
 const CLIENTS: &str = "/proc/fs/nfsd/clients";
 /// All connections (proc_pid_net(5)).
 const CONNECTIONS: &str = "/proc/net/tcp";
-/// What was ever mounted by NFSv3 (rmtab(5) is what mountd keeps).
-const RMTAB: &str = "/var/lib/nfs/rmtab";
 /// NFS's port.
 const PORT: u16 = 2049;
 /// No such file is longer, in bytes.
@@ -27,8 +26,8 @@ pub(super) struct Facts {
     pub(super) connected: Vec<Ipv4Addr>,
     /// The clients of NFSv4.
     pub(super) clients: Vec<Client>,
-    /// Host and folder.
-    pub(super) mounted: Vec<(String, PathBuf)>,
+    /// Who may run on which generation.
+    pub(super) users: Users,
     /// The targets; none where the service does not answer.
     pub(super) targets: Option<Vec<Served>>,
     /// What could not be known.
@@ -51,7 +50,7 @@ impl Facts {
             read_text(root, path, MAX_FILE).map(Option::unwrap_or_default).map_err(named)
         };
         facts.connected = connections(&text(Path::new(CONNECTIONS))?);
-        facts.mounted = mounted(&text(Path::new(RMTAB))?);
+        facts.users = Users::read(root, &config.settings.folders).map_err(io::Error::other)?;
         for number in names(root, Path::new(CLIENTS))? {
             let folder = Path::new(CLIENTS).join(number);
             // It may have gone meanwhile.
@@ -82,16 +81,6 @@ pub(super) fn connections(text: &str) -> Vec<Ipv4Addr> {
         (here.1 == PORT && state == ESTABLISHED).then_some(there.0)
     };
     text.lines().filter_map(other).collect()
-}
-
-/// `10.13.20.21:/srv/sidus/generations/hpc/20261126-1:0x00000001`
-pub(super) fn mounted(text: &str) -> Vec<(String, PathBuf)> {
-    let line = |line: &str| {
-        let (host, rest) = line.split_once(':')?;
-        let (path, _) = rest.rsplit_once(':')?;
-        Some((host.to_owned(), PathBuf::from(path)))
-    };
-    text.lines().filter_map(line).collect()
 }
 
 /// `address: "10.13.20.21:790"`

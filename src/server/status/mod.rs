@@ -32,8 +32,8 @@ pub(super) struct Row {
     up: bool,
     /// Since when: only NFSv4's clients tell.
     since: Option<String>,
-    /// The generations that it may be on, as `tree/name`: more than one where it mounted others before, none where it is
-    /// not known.
+    /// The generations that it may be on, as `tree/name`: more than one where it has booted several since that was last
+    /// looked at, none where it is not known.
     generations: Vec<String>,
     /// On what it writes.
     layer: Layer,
@@ -60,7 +60,7 @@ pub(super) enum Layer {
 pub fn run(common: &Common, json: bool) -> Result<(), super::Error> {
     let config = Config::read(&common.root)?;
     let facts = Facts::read(&common.root, &config).map_err(StatusError::Facts)?;
-    let rows: Vec<_> = config.nodes.iter().map(|node| row(&config, node, &facts)).collect();
+    let rows: Vec<_> = config.nodes.iter().map(|node| row(node, &facts)).collect();
     for note in &facts.notes {
         eprintln!("note: {note}");
     }
@@ -71,15 +71,13 @@ pub fn run(common: &Common, json: bool) -> Result<(), super::Error> {
     Ok(())
 }
 
-fn row(config: &Config, node: &Node, facts: &Facts) -> Row {
+fn row(node: &Node, facts: &Facts) -> Row {
     let ip = node.file.ip;
     let client = facts.clients.iter().find(|client| client.address == ip);
     let up = facts.connected.contains(&ip) || client.is_some();
-    let base = config.settings.folders.generations.path();
     let name = node.name.as_str();
     let is_it = |host: &str| host == ip.to_string() || host == name || host.split('.').next() == Some(name);
-    let mounted = facts.mounted.iter().filter(|(host, _)| up && is_it(host));
-    let generations = mounted.filter_map(|(_, path)| Some(path.strip_prefix(base).ok()?.display().to_string()));
+    let generations = if up { facts.users.on(is_it) } else { Vec::new() };
     let iqn = target::iqn(ip);
     let layer = match (node.file.persistent, &facts.targets) {
         (None, _) => Layer::Memory,
@@ -98,7 +96,7 @@ fn row(config: &Config, node: &Node, facts: &Facts) -> Row {
         ip,
         up,
         since: client.and_then(|client| client.since).map(|since| since.to_string()),
-        generations: generations.collect(),
+        generations,
         layer,
     }
 }

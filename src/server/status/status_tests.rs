@@ -1,6 +1,9 @@
 use super::*;
 use crate::server::clock::Time;
-use crate::server::config::Settings;
+use crate::server::config::{Folders, Settings};
+use crate::server::engine::{Action, Content, Write};
+use crate::server::generation::users::Users;
+use crate::server::paths::within;
 use crate::server::target::{Served, Session};
 
 #[test]
@@ -14,8 +17,25 @@ fn what_the_kernel_says() {
     let info = "clientid: 0x1\naddress: \"10.13.20.22:790\"\nstatus: confirmed\nname: \"Linux NFSv4.2 n\"\n";
     assert_eq!(facts::client(info), Some([10, 13, 20, 22].into()));
     assert_eq!(facts::client("address: \"[fd00::1]:790\"\n"), None);
-    let mounted = facts::mounted("10.13.20.21:/srv/x/hpc/1:0x00000001\nbroken\n");
-    assert_eq!(mounted, [("10.13.20.21".to_owned(), "/srv/x/hpc/1".into())]);
+}
+
+/// What is known from two lists of mountd's, of which the first was seen before.
+fn users(seen: &str, rmtab: &str) -> Users {
+    let root = std::env::temp_dir().join(format!("sidus-status-{}", std::process::id()));
+    let folders = Folders::default();
+    std::fs::create_dir_all(root.join("var/lib/nfs")).unwrap();
+    std::fs::create_dir_all(root.join("var/lib/sidus")).unwrap();
+    let look = |text: &str| {
+        std::fs::write(root.join("var/lib/nfs/rmtab"), text).unwrap();
+        Users::read(&root, &folders).unwrap()
+    };
+    let Action::Write(Write { content: Content::Text(text), path, .. }) = look(seen).remember(&folders).unwrap() else {
+        panic!("a text is written")
+    };
+    std::fs::write(within(&root, &path), text).unwrap();
+    let users = look(rmtab);
+    std::fs::remove_dir_all(&root).unwrap();
+    users
 }
 
 #[test]
@@ -31,7 +51,6 @@ fn what_is_not_known_is_said() {
     let nodes = vec![node(21, ""), node(22, disk), node(23, disk), node(24, disk), node(25, "")];
     let config = Config { settings: Settings::parse(text).unwrap(), nodes };
     let ip = |number: u8| Ipv4Addr::new(10, 13, 20, number);
-    let mount = |host: &str, name: &str| (host.to_owned(), format!("/srv/sidus/generations/hpc/{name}").into());
     let served = Served {
         iqn: target::iqn(ip(22)),
         images: Vec::new(),
@@ -41,20 +60,21 @@ fn what_is_not_known_is_said() {
         sessions: vec![Session { initiator: "iqn.x:y".to_owned(), address: None }],
         portals: None,
     };
+    let lines = |lines: &[&str]| -> String {
+        let line = |line: &&str| line.replace(":/", ":/srv/sidus/generations/hpc/20261126-") + ":0x00000001\n";
+        lines.iter().map(line).collect()
+    };
+    let seen = lines(&["10.13.20.21:/1", "n22:/9"]);
+    // What n22 has booted before that was looked at is over.
+    let rmtab = seen.clone() + &lines(&["10.13.20.25:/x", "n22.example.org:/1", "n22:/2", "n24:/1"]);
     let facts = Facts {
         connected: vec![ip(21), ip(22), ip(25)],
         clients: vec![facts::Client { address: ip(23), since: Some(Time::after(0)) }],
-        mounted: vec![
-            mount("10.13.20.21", "20261126-1"),
-            mount("n22.example.org", "20261126-1"),
-            mount("n22", "20261126-2"),
-            mount("n24", "20261126-1"),
-            ("10.13.20.25".to_owned(), "/home".into()),
-        ],
+        users: users(&seen, &rmtab),
         targets: Some(vec![served]),
         notes: Vec::new(),
     };
-    let rows: Vec<_> = config.nodes.iter().map(|node| row(&config, node, &facts)).collect();
+    let rows: Vec<_> = config.nodes.iter().map(|node| row(node, &facts)).collect();
     let expected = "\
 NODE  ADDRESS      IS    GENERATION                            WRITES TO        SINCE
 n21   10.13.20.21  up    hpc/20261126-1                        memory           not known
