@@ -10,8 +10,9 @@ use sidus_lab::faults::note;
 use sidus_lab::{Firmware, Kernel, Lab, Result, Suite};
 
 #[test]
-fn pxe_by_bios_with_the_articles_default_entry() -> Result<()> {
-    let mut node = Lab::open()?.node(21).pxe(Firmware::Bios).boot()?;
+fn pxe_by_bios_with_the_articles_entry() -> Result<()> {
+    let nfs = "rsize=8192,wsize=8192,tcp";
+    let mut node = Lab::open()?.node(21).pxe(Firmware::Bios).nfs_options(nfs).cmdline("aufs=tmpfs").boot()?;
     check_union(&mut node)?;
     let report = node.run("rootaufs status --json")?;
     assert!(report.contains("\"source\":\"10.13.20.13:/srv/nfsroot/sidus\""), "{report}");

@@ -3,7 +3,10 @@
 use std::ops::RangeInclusive;
 
 /// The numbers that nodes may have.
-pub const NUMBERS: RangeInclusive<u8> = 20..=200;
+pub const NUMBERS: RangeInclusive<u8> = 20..=219;
+
+/// The numbers of those that the lab makes known to the server; the others' are for `sidus node add`.
+pub const KNOWN: RangeInclusive<u8> = 20..=200;
 
 /// The numbers of those whose DHCP lease is for two minutes, the shortest that dnsmasq has; the others' is for 12 hours.
 pub const SHORT_LEASES: RangeInclusive<u8> = 190..=200;

@@ -10,9 +10,10 @@ use anyhow::{anyhow, Context, Result};
 use crate::address;
 use crate::kernel::Kernel;
 use crate::paths::Paths;
+use crate::served::Served;
 use crate::stamp::{self, Stamp};
 use crate::tree::{self, Tree};
-use crate::{programs, step};
+use crate::{programs, qemu, step};
 
 /// What a machine boots from.
 #[derive(Debug, Clone)]
@@ -43,10 +44,11 @@ pub fn build_all(paths: &Paths, mirror: Option<&str>) -> Result<()> {
         // A download and a compiler wait for different things.
         let bases = Tree::ALL.map(|tree| (tree, scope.spawn(move || tree::base(paths, tree, mirror))));
         let programs = programs::build(paths)?;
+        programs::build_server(paths)?;
         for (tree, base) in bases {
             let tarball =
                 base.join().map_err(|_| anyhow!("the {} tree: the thread that makes it ended", tree.name()))??;
-            build(paths, tree, &tarball, &programs)?;
+            build(paths, tree, &tarball, &programs, mirror)?;
         }
         Ok(())
     })
@@ -61,6 +63,12 @@ pub fn find(paths: &Paths, tree: Tree) -> Result<Image> {
     Ok(Image { boot: work(paths, tree).join("boot"), disk, digest })
 }
 
+/// What `sidus` said while it made the server's disk one of a server.
+pub fn set_up(paths: &Paths) -> Result<String> {
+    let path = work(paths, Tree::Server).join("set-up");
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
 fn disk(paths: &Paths, tree: Tree) -> PathBuf {
     paths.images().join(format!("{}.ext4", tree.name()))
 }
@@ -69,44 +77,53 @@ fn work(paths: &Paths, tree: Tree) -> PathBuf {
     paths.images().join(format!("{}.work", tree.name()))
 }
 
-fn build(paths: &Paths, tree: Tree, tarball: &Path, programs: &Path) -> Result<()> {
+fn build(paths: &Paths, tree: Tree, tarball: &Path, programs: &Path, mirror: Option<&str>) -> Result<()> {
     let (disk, work) = (disk(paths, tree), work(paths, tree));
-    let configure = paths.source(&format!("configure-{}", tree.kind()));
-    let dress = paths.source("dress");
-    let mut stamp = Stamp::new().text(&stamp::read(tarball)?);
-    let trees = paths.source("trees");
-    for input in [trees.join("both"), trees.join(tree.kind()), configure, dress.clone()] {
-        stamp = stamp.path(&input)?;
-    }
-    if let Tree::Node(_) = tree {
-        for program in programs::ALL {
-            stamp = stamp.path(&programs.join(program))?;
-        }
-        stamp = stamp.path(&paths.project().join("initramfs-hooks"))?;
-    }
-    let nodes = known_nodes();
-    let digest = stamp.text(&nodes).digest();
+    let served = (tree == Tree::Server).then(|| Served::find(paths, mirror)).transpose()?;
+    let digest = digest(paths, tree, tarball, programs, served.as_ref())?;
     if stamp::is_fresh(&disk, &digest) {
         return Ok(());
     }
     stamp::forget(&disk)?;
-    let extra = work.join("files/etc/dnsmasq.d-lab");
-    if tree == Tree::Server {
-        std::fs::create_dir_all(&extra).with_context(|| format!("cannot make {}", extra.display()))?;
-        std::fs::write(extra.join("nodes"), nodes).with_context(|| format!("cannot write into {}", extra.display()))?;
-    }
     // A running server keeps the old image's file open: a new one takes its name.
     let unfinished = disk.with_extension("new");
     let mut command = in_a_namespace();
-    command.arg(dress).arg(tree.kind()).arg(tarball).arg(&work).arg(&unfinished);
-    command.arg("2500M").arg(format!("lab-{}", tree.name()));
-    if let Tree::Node(_) = tree {
-        command.arg(programs);
+    command.arg(paths.source("dress")).arg(tree.kind()).arg(tarball).arg(&work).arg(&unfinished);
+    let size = if tree == Tree::Server { "5000M" } else { "2500M" };
+    command.arg(size).arg(format!("lab-{}", tree.name())).arg(programs);
+    if let Some(served) = &served {
+        let extra = work.join("files/etc/dnsmasq.d-lab");
+        std::fs::create_dir_all(&extra).with_context(|| format!("cannot make {}", extra.display()))?;
+        std::fs::write(extra.join("nodes"), known_nodes())
+            .with_context(|| format!("cannot write into {}", extra.display()))?;
+        command.args(served.arguments()?);
     }
     let log = paths.log().join(format!("{}-image.log", tree.name()));
-    step::run(&format!("the {} tree's initrds and disk", tree.name()), &mut command, &log, Duration::from_secs(600))?;
+    step::run(&format!("the {} tree's initrds and disk", tree.name()), &mut command, &log, Duration::from_secs(1800))?;
+    if let Some(served) = &served {
+        served.note()?;
+    }
     std::fs::rename(&unfinished, &disk).with_context(|| format!("cannot rename {}", unfinished.display()))?;
     stamp::note(&disk, &digest)
+}
+
+/// All that an image is made of.
+fn digest(paths: &Paths, tree: Tree, tarball: &Path, programs: &Path, served: Option<&Served>) -> Result<String> {
+    let mut stamp = Stamp::new().text(&stamp::read(tarball)?);
+    let trees = paths.source("trees");
+    let mut inputs = vec![trees.join("both"), trees.join(tree.kind()), paths.source("dress")];
+    inputs.push(paths.source(&format!("configure-{}", tree.kind())));
+    inputs.push(paths.project().join("initramfs-hooks"));
+    inputs.extend(programs::ALL.map(|program| programs.join(program)));
+    if let Some(served) = served {
+        inputs.extend([trees.join("node"), paths.source("configure-node"), paths.source("serve")]);
+        inputs.push(programs.join(programs::SERVER));
+        stamp = stamp.text(&served.digest).text(qemu::CMDLINE);
+    }
+    for input in inputs {
+        stamp = stamp.path(&input)?;
+    }
+    Ok(stamp.text(&known_nodes()).digest())
 }
 
 /// unshare(1): root inside, mounts that end with the command.
@@ -121,7 +138,7 @@ pub(crate) fn in_a_namespace() -> Command {
 
 /// dnsmasq's list of the nodes: MAC address, address, name, and for some the lease's time.
 fn known_nodes() -> String {
-    address::NUMBERS.fold(String::new(), |mut list, number| {
+    address::KNOWN.fold(String::new(), |mut list, number| {
         let lease = if address::SHORT_LEASES.contains(&number) { ",2m" } else { "" };
         let _ = writeln!(list, "{},{},node{number}{lease}", address::mac(number), address::address(number));
         list

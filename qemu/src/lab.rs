@@ -40,7 +40,7 @@ impl Lab {
         &self.paths
     }
 
-    /// A node, 20 to 200: its number is the last byte of its MAC and IP address.
+    /// A node, 20 to 219: its number is the last byte of its MAC and IP address.
     pub fn node(&self, number: u8) -> NodeBuilder {
         NodeBuilder::new(&self.server, number)
     }

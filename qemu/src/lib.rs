@@ -35,6 +35,7 @@ pub mod qemu;
 pub mod qmp;
 mod readme;
 pub mod records;
+pub mod served;
 pub mod server;
 pub mod shell;
 mod socket;

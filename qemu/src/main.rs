@@ -15,7 +15,7 @@ const HELP: &str = "\
   server                builds what is missing, starts the server
   stop                  ends the server
   run COMMAND           runs a command on the server
-  node N [OPTIONS]      boots node N (20 to 200) and shows its console until it is off
+  node N [OPTIONS]      boots node N (20 to 219) and shows its console until it is off
      --cmdline WORDS    what follows the standard part of the kernel's command line
      --exec COMMAND     instead of showing the console, runs a command, prints its output, ends with its status
      --kernel cloud|generic    --suite bookworm|trixie    --pxe    --uefi    --memory MIB    --limit SECONDS
@@ -80,8 +80,8 @@ fn run() -> Result<ExitCode> {
 }
 
 fn node(options: &Options) -> Result<ExitCode> {
-    let [number] = options.words.as_slice() else { bail!("lab node: expected one number, from 20 to 200") };
-    let Ok(number) = number.parse() else { bail!("node {number:?}: expected a number from 20 to 200") };
+    let [number] = options.words.as_slice() else { bail!("lab node: expected one number, from 20 to 219") };
+    let Ok(number) = number.parse() else { bail!("node {number:?}: expected a number from 20 to 219") };
     let lab = Lab::open()?;
     let mut node = options.apply(lab.node(number).scenario("lab")).boot()?;
     if options.interactive {

@@ -41,6 +41,11 @@ impl Mirror {
         Ok(Self { main, security: find("Debian-Security") })
     }
 
+    /// The archive's address.
+    pub fn main(&self) -> &str {
+        &self.main
+    }
+
     /// The lines of a sources.list for `suite`.
     pub fn sources(&self, suite: Suite) -> Vec<String> {
         let mut lines = vec![format!("deb {} {suite} main", self.main)];

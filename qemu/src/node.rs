@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Error, Result};
 use serde_json::json;
 
-use crate::address::{mac, NUMBERS};
+use crate::address::{mac, KNOWN, NUMBERS};
 use crate::console::Console;
 use crate::kernel::Kernel;
 use crate::lock::{lock_one_of, Lock};
@@ -82,7 +82,7 @@ impl NodeBuilder {
     }
 
     /// What follows the standard part of the kernel's command line. With PXE it becomes the node's own configuration
-    /// file on the server; a PXE node without it boots the server's default entry.
+    /// file on the server; a PXE node without it boots what the server has for it.
     pub fn cmdline(mut self, text: &str) -> Self {
         self.cmdline = Some(text.to_owned());
         self
@@ -232,9 +232,13 @@ impl NodeBuilder {
         Ok(arguments)
     }
 
-    /// The node's own PXE configuration on the server, where it has a command line of its own.
+    /// The node's own PXE configuration on the server, where it has a command line of its own. Those of nodes that the lab
+    /// does not know are left alone: `sidus` writes them.
     fn publish(&self) -> Result<()> {
         let file = format!("/srv/tftp/pxelinux.cfg/01-{}", mac(self.number).replace(':', "-"));
+        if !KNOWN.contains(&self.number) {
+            return Ok(());
+        }
         if self.cmdline.is_none() {
             self.server.run(&format!("rm -f {file}"))?;
             return Ok(());

@@ -99,7 +99,7 @@ const BENCH_PACKAGES: [&str; 9] = [
     "zstd",
 ];
 
-const SERVER_PACKAGES: [&str; 21] = [
+const SERVER_PACKAGES: [&str; 22] = [
     "btrfs-progs",
     "dbus",
     "dnsmasq",
@@ -114,6 +114,7 @@ const SERVER_PACKAGES: [&str; 21] = [
     "passwd",
     "procps",
     "pxelinux",
+    "rsync",
     "syslinux-common",
     "syslinux-efi",
     "systemd-sysv",

@@ -1,0 +1,77 @@
+//! The nodes' tree that `sidus` has made, published and serves on the lab's server: a Debian 13.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::mirror::Mirror;
+use crate::paths::Paths;
+use crate::qemu;
+use crate::stamp::{self, Stamp};
+
+/// What is in it, besides what each Debian has.
+const PACKAGES: [&str; 15] = [
+    "busybox",
+    "dbus",
+    "ifupdown",
+    "initramfs-tools",
+    "iproute2",
+    "kmod",
+    "linux-image-cloud-amd64",
+    "login",
+    "nfs-common",
+    "open-iscsi",
+    "passwd",
+    "procps",
+    "systemd-sysv",
+    "udev",
+    "zstd",
+];
+
+/// Those parts of `sidus` that decide what is downloaded. Whatever else of it changes, the tree is the same.
+const MAKERS: [&str; 3] = ["tree/create.rs", "tree/sources.rs", "config/packages.rs"];
+
+/// As `sidus tree create` made it, kept as a tarball.
+#[derive(Debug)]
+pub(crate) struct Served {
+    tarball: PathBuf,
+    mirror: Option<String>,
+    /// What it is made of.
+    pub(crate) digest: String,
+}
+
+impl Served {
+    /// Finds it; one that was made of other things than it would be now is forgotten.
+    pub(crate) fn find(paths: &Paths, mirror: Option<&str>) -> Result<Self> {
+        let mut stamp = Stamp::new().text(&PACKAGES.join(",")).text(mirror.unwrap_or("as this machine"));
+        for file in MAKERS {
+            let path = paths.project().join("src/server").join(file);
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            stamp = stamp.text(&text);
+        }
+        let tarball = paths.images().join("hpc.tar");
+        let served = Self { digest: stamp.digest(), mirror: mirror.map(str::to_owned), tarball };
+        if !stamp::is_fresh(&served.tarball, &served.digest) {
+            stamp::forget(&served.tarball)?;
+            if served.tarball.exists() {
+                std::fs::remove_file(&served.tarball)
+                    .with_context(|| format!("cannot remove {}", served.tarball.display()))?;
+            }
+        }
+        Ok(served)
+    }
+
+    /// What `serve` is told of it.
+    pub(crate) fn arguments(&self) -> Result<[String; 4]> {
+        let mirror = match &self.mirror {
+            Some(address) => address.clone(),
+            None => Mirror::of_this_machine()?.main().to_owned(),
+        };
+        Ok([self.tarball.display().to_string(), mirror, PACKAGES.join(","), qemu::CMDLINE.to_owned()])
+    }
+
+    /// Notes what it was made of, when it is there.
+    pub(crate) fn note(&self) -> Result<()> {
+        stamp::note(&self.tarball, &self.digest)
+    }
+}
