@@ -1,6 +1,6 @@
 //! `sidus`, killed at each of its writes and commands in turn, and run again: the end is always the same.
 //! Needs unshare(1), overlayfs in a user namespace, and strace: `cargo test --features server --test sidus_crash`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)] // A test may fail by a panic.
 
 mod machine;
 mod published;
@@ -160,6 +160,26 @@ fn tree_create() {
         machine.put("usr/local/sbin/mmdebstrap", &format!("{stub}{makes}"));
     };
     survives_each(13, "tree-create", prepare, &["tree", "create", "hpc"]);
+}
+
+/// After a power loss, what the journal has put in its place would else be what the disk happens to have of it.
+#[test]
+fn what_is_prepared_is_on_the_disk_before_the_journal_relies_on_it() {
+    let machine = Machine::new("synced");
+    published::server(&machine);
+    let trace = machine.root().join("var/log/trace");
+    let strace = ["strace", "-qq", "-o", trace.to_str().unwrap(), "-e", "trace=syncfs,rename,renameat2"];
+    // Two disks: that of the generations, and the TFTP server's.
+    for (command, folders) in [(&["tree", "clone", "hpc", "desk"][..], 1), (&["publish", "hpc"], 2)] {
+        let output = machine.sidus_by(&strace, command);
+        assert!(output.status.success(), "{}", machine::said(&output));
+        let text = machine.read("var/log/trace");
+        let journals = text.match_indices("/.journal.json.sidus-new").map(|(at, _)| at).collect::<Vec<_>>();
+        let [_begun, relied_on] = journals[..] else { panic!("two journals: {text}") };
+        let (before, after) = text.split_at(relied_on);
+        assert_eq!(before.matches("syncfs(").count(), folders, "{text}");
+        assert_eq!(after.matches("renameat2(").count(), folders, "{text}");
+    }
 }
 
 #[test]

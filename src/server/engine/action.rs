@@ -34,8 +34,8 @@ pub enum Action {
         /// Why it may be removed.
         proof: Proof,
     },
-    /// Renames, where nothing has the new name. Before a folder is renamed, its file system is synced: after a power
-    /// loss, what has the new name is whole.
+    /// Renames, where nothing has the new name. Before the journal says that a folder is to be renamed, its file system is
+    /// synced: after a power loss, what has the new name is whole.
     Rename {
         /// What it is called.
         from: PathBuf,

@@ -24,8 +24,48 @@ fn sync_folder_of(at: &Path) -> io::Result<()> {
     File::open(at.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
+/// From when on something outlasts a power loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasts {
+    /// When it is done.
+    AtOnce,
+    /// When the folder that it is in is to be renamed: [`make_last`]. To wait for the disk at each file would take longer
+    /// than to write all of them.
+    WhenRenamed,
+}
+
+impl Lasts {
+    fn file(self, file: &File) -> io::Result<()> {
+        if self == Self::AtOnce {
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn folder_of(self, at: &Path) -> io::Result<()> {
+        if self == Self::AtOnce {
+            sync_folder_of(at)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes what is to be renamed last, with all that is in it. After that the journal may say that it is put in its place:
+/// from then on it will be, as it is on the disk.
+pub(super) fn make_last(root: &Path, path: &Path) -> Result<(), EngineError> {
+    let sync = || -> io::Result<()> {
+        match File::open(within(root, path)) {
+            Ok(file) if file.metadata()?.is_dir() => Ok(syncfs(&file)?),
+            Ok(file) => file.sync_all(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    };
+    sync().doing("sync", path)
+}
+
 /// Writes a file, without looking at what it replaces.
-pub(super) fn write(root: &Path, write: &Write) -> Result<(), EngineError> {
+pub(super) fn write(root: &Path, write: &Write, lasts: Lasts) -> Result<(), EngineError> {
     let (at, new) = (within(root, &write.path), within(root, &unfinished(&write.path, "new")));
     let doing = "write";
     remove_file(&new).doing(doing, &write.path)?;
@@ -38,9 +78,9 @@ pub(super) fn write(root: &Path, write: &Write) -> Result<(), EngineError> {
         }
         // After the owner: a change of that takes set-user-id away.
         file.set_permissions(fs::Permissions::from_mode(write.mode))?;
-        file.sync_all()?;
+        lasts.file(&file)?;
         fs::rename(&new, &at)?;
-        sync_folder_of(&at)
+        lasts.folder_of(&at)
     };
     put()
         .inspect_err(|_| {
@@ -130,7 +170,7 @@ pub(super) fn is_made(root: &Path, folder: &MakeFolder) -> Result<bool, EngineEr
 }
 
 /// Makes a folder, and those above it. It has its mode from the first: one that is there is not looked at again.
-pub(super) fn make_folder(root: &Path, folder: &MakeFolder) -> Result<(), EngineError> {
+pub(super) fn make_folder(root: &Path, folder: &MakeFolder, lasts: Lasts) -> Result<(), EngineError> {
     let (at, new) = (within(root, &folder.path), within(root, &unfinished(&folder.path, "new")));
     let dress = |at: &Path| -> io::Result<()> {
         let file = File::open(at)?;
@@ -138,7 +178,7 @@ pub(super) fn make_folder(root: &Path, folder: &MakeFolder) -> Result<(), Engine
             fchown(&file, Some(user), Some(group))?;
         }
         file.set_permissions(fs::Permissions::from_mode(folder.mode))?;
-        file.sync_all()
+        lasts.file(&file)
     };
     let make = || -> io::Result<()> {
         if at.is_dir() {
@@ -146,13 +186,13 @@ pub(super) fn make_folder(root: &Path, folder: &MakeFolder) -> Result<(), Engine
         }
         if let Some(above) = at.parent().filter(|above| !above.exists()) {
             fs::DirBuilder::new().recursive(true).mode(0o755).create(above)?;
-            sync_folder_of(above)?;
+            lasts.folder_of(above)?;
         }
         remove_all(&new)?;
         fs::DirBuilder::new().mode(0o700).create(&new)?;
         dress(&new)?;
         fs::rename(&new, &at)?;
-        sync_folder_of(&at)
+        lasts.folder_of(&at)
     };
     make().doing("make folder", &folder.path)
 }
@@ -167,13 +207,13 @@ pub(super) fn is_linked(root: &Path, path: &Path, target: &Path) -> Result<bool,
 }
 
 /// Makes a link, or has it lead elsewhere.
-pub(super) fn link(root: &Path, path: &Path, target: &Path) -> Result<(), EngineError> {
+pub(super) fn link(root: &Path, path: &Path, target: &Path, lasts: Lasts) -> Result<(), EngineError> {
     let (at, new) = (within(root, path), within(root, &unfinished(path, "new")));
     let put = || -> io::Result<()> {
         remove_file(&new)?;
         std::os::unix::fs::symlink(target, &new)?;
         fs::rename(&new, &at)?;
-        sync_folder_of(&at)
+        lasts.folder_of(&at)
     };
     put().doing("link", path)
 }
@@ -205,16 +245,16 @@ pub(super) fn is_removed(root: &Path, path: &Path, proof: &Proof) -> Result<bool
 }
 
 /// Removes it: first from its name, at once, then what is in it.
-pub(super) fn remove(root: &Path, path: &Path) -> Result<(), EngineError> {
+pub(super) fn remove(root: &Path, path: &Path, lasts: Lasts) -> Result<(), EngineError> {
     let (at, old) = (within(root, path), within(root, &unfinished(path, "removed")));
     remove_all(&old).doing("remove", path)?;
     let is_folder = look(root, path).doing("remove", path)?.is_some_and(|found| found.is_dir());
     if !is_folder {
-        return unlink(root, path);
+        return unlink(root, path, lasts);
     }
     check_no_mount(&at).doing("remove", path)?;
-    fs::rename(&at, &old).and_then(|()| sync_folder_of(&at)).doing("remove", path)?;
-    remove_all(&old).and_then(|()| sync_folder_of(&at)).doing("remove", path)
+    fs::rename(&at, &old).and_then(|()| lasts.folder_of(&at)).doing("remove", path)?;
+    remove_all(&old).and_then(|()| lasts.folder_of(&at)).doing("remove", path)
 }
 
 fn remove_all(at: &Path) -> io::Result<()> {
@@ -237,10 +277,10 @@ fn check_no_mount(at: &Path) -> io::Result<()> {
 }
 
 /// Removes a file, if it is there, for good.
-pub(super) fn unlink(root: &Path, path: &Path) -> Result<(), EngineError> {
+pub(super) fn unlink(root: &Path, path: &Path, lasts: Lasts) -> Result<(), EngineError> {
     let at = within(root, path);
     remove_file(&at)
-        .and_then(|()| if at.parent().is_some_and(Path::exists) { sync_folder_of(&at) } else { Ok(()) })
+        .and_then(|()| if at.parent().is_some_and(Path::exists) { lasts.folder_of(&at) } else { Ok(()) })
         .doing("remove", path)
 }
 
@@ -264,16 +304,10 @@ pub(super) fn is_renamed(root: &Path, from: &Path, to: &Path) -> Result<bool, En
     }
 }
 
-/// Renames it.
+/// Renames it, after [`make_last`].
 pub(super) fn rename(root: &Path, from: &Path, to: &Path) -> Result<(), EngineError> {
     let (old, new) = (within(root, from), within(root, to));
     let put = || -> io::Result<()> {
-        let file = File::open(&old)?;
-        if file.metadata()?.is_dir() {
-            syncfs(&file)?;
-        } else {
-            file.sync_all()?;
-        }
         match renameat_with(CWD, &old, CWD, &new, RenameFlags::NOREPLACE) {
             // Not each file system knows that flag; that the name is free was looked at.
             Err(Errno::INVAL) => fs::rename(&old, &new)?,
@@ -299,7 +333,6 @@ pub(super) fn is_replaced(root: &Path, from: &Path, to: &Path) -> Result<bool, E
 pub(super) fn replace(root: &Path, from: &Path, to: &Path, keep: Option<&Path>) -> Result<(), EngineError> {
     let (new, at) = (within(root, from), within(root, to));
     let put = || -> io::Result<()> {
-        File::open(&new)?.sync_all()?;
         if let Some(keep) = keep.filter(|_| at.exists()) {
             let (kept, second) = (within(root, keep), within(root, &unfinished(keep, "new")));
             remove_file(&second)?;

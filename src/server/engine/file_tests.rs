@@ -91,17 +91,17 @@ fn a_file_has_its_content_and_mode_and_nothing_is_left_over() {
     let path = Path::new("/etc/x");
     stage.put("/etc/.x.sidus-new", "left by a crash");
     let secret = Write::secret(path, Content::Bytes(vec![1, 2]));
-    write(&stage.0, &secret).unwrap();
+    write(&stage.0, &secret, Lasts::AtOnce).unwrap();
     assert!(is_written(&stage.0, &secret).unwrap());
     assert_eq!(fs::metadata(stage.0.join("etc/x")).unwrap().mode() & 0o7777, 0o600);
     assert!(!format!("{secret:?}").contains("[1, 2]"), "{secret:?}");
     let copy = Write { mode: 0o644, ..Write::new("/etc/y", Content::CopyOf(path.to_owned())) };
     assert!(!is_written(&stage.0, &copy).unwrap());
-    write(&stage.0, &copy).unwrap();
+    write(&stage.0, &copy, Lasts::AtOnce).unwrap();
     assert!(is_written(&stage.0, &copy).unwrap());
     let lost = Write::new("/etc/z", Content::CopyOf("/etc/nothing".into()));
     assert_eq!(
-        write(&stage.0, &lost).unwrap_err().to_string(),
+        write(&stage.0, &lost, Lasts::AtOnce).unwrap_err().to_string(),
         "cannot write /etc/z: /etc/nothing: No such file or directory (os error 2)"
     );
     assert_eq!(stage.names(), ["etc", "etc/x", "etc/y"]);
@@ -126,7 +126,7 @@ fn long_files_are_compared_to_their_end() {
 fn folders_are_made_with_those_above() {
     let stage = Stage::new("folders");
     let private = MakeFolder { path: "/srv/a/b".into(), mode: 0o700, owner: None, exact: true };
-    make_folder(&stage.0, &private).unwrap();
+    make_folder(&stage.0, &private, Lasts::AtOnce).unwrap();
     assert!(is_made(&stage.0, &private).unwrap());
     assert_eq!(fs::metadata(stage.0.join("srv/a")).unwrap().mode() & 0o777, 0o755);
     let looser = MakeFolder { mode: 0o755, exact: false, ..private.clone() };
@@ -142,7 +142,7 @@ fn links_are_switched() {
     let path = Path::new("/etc/current");
     for target in ["a", "b"] {
         assert!(!is_linked(&stage.0, path, Path::new(target)).unwrap());
-        link(&stage.0, path, Path::new(target)).unwrap();
+        link(&stage.0, path, Path::new(target), Lasts::AtOnce).unwrap();
         assert!(is_linked(&stage.0, path, Path::new(target)).unwrap());
     }
     stage.put("/etc/file", "");
@@ -180,7 +180,7 @@ fn only_what_is_ours_is_removed() {
         }
     }
     for path in ["/etc/ours", "/srv/gens/a", "/srv/gens/b"] {
-        remove(&stage.0, Path::new(path)).unwrap();
+        remove(&stage.0, Path::new(path), Lasts::AtOnce).unwrap();
     }
     assert_eq!(stage.names(), ["etc", "etc/theirs", "srv", "srv/gens"]);
 }

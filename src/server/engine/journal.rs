@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Content, Write};
 use super::error::{Doing, EngineError};
-use super::file;
+use super::file::{self, Lasts};
 use super::run::Run;
 use crate::server::paths;
 
@@ -111,7 +111,7 @@ impl Journal {
     pub fn write(&self, root: &Path, state: &Path) -> Result<(), EngineError> {
         let path = Self::path(state);
         let bytes = serde_json::to_vec(self).map_err(std::io::Error::from).doing("write", &path)?;
-        file::write(root, &Write::secret(path, Content::Bytes(bytes)))
+        file::write(root, &Write::secret(path, Content::Bytes(bytes)), Lasts::AtOnce)
     }
 
     /// All is done.
@@ -119,6 +119,6 @@ impl Journal {
     /// # Errors
     /// [`EngineError::Io`]
     pub fn forget(root: &Path, state: &Path) -> Result<(), EngineError> {
-        file::unlink(root, &Self::path(state))
+        file::unlink(root, &Self::path(state), Lasts::AtOnce)
     }
 }

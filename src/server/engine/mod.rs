@@ -27,6 +27,7 @@ pub use run::Run;
 
 use command::Around;
 use error::Doing;
+use file::Lasts;
 use run::Scope;
 
 use super::output::print;
@@ -89,7 +90,7 @@ impl Engine {
             }
             let state = &engine.setting.state;
             // Others read in it: dnsmasq, as a user of its own. What is secret is in private folders.
-            engine.perform(&Action::folder(state), None)?;
+            engine.perform(&Action::folder(state), None, Lasts::AtOnce)?;
             engine.lock = Some(Lock::take(engine.root(), &state.join("lock"), &engine.setting.command)?);
         }
         engine.recover()?;
@@ -154,7 +155,7 @@ impl Engine {
 
     fn undo(&mut self, journal: &Journal) -> Result<(), EngineError> {
         for action in &journal.undo {
-            self.perform(action, None)?;
+            self.perform(action, None, Lasts::AtOnce)?;
         }
         self.forget()
     }
@@ -183,6 +184,13 @@ impl Engine {
             self.forget()?;
             return Ok(false);
         }
+        for action in &commit.actions {
+            if let Action::Rename { from, .. } | Action::Replace { from, .. } = action {
+                if let Err(error) = file::make_last(self.root(), from) {
+                    return self.give_up(&journal, error);
+                }
+            }
+        }
         journal.commit = commit.actions;
         journal.after = after;
         journal.phase = Phase::Commit;
@@ -208,7 +216,7 @@ impl Engine {
     fn finish(&mut self, mut journal: Journal, say: bool) -> Result<(), EngineError> {
         if journal.phase == Phase::Commit {
             for action in &journal.commit {
-                if self.perform(action, None)? && say {
+                if self.perform(action, None, Lasts::AtOnce)? && say {
                     eprintln!("  {action}");
                 }
             }
@@ -301,16 +309,16 @@ impl Engine {
     }
 
     /// Does one thing, if it is not done; says whether it was not.
-    fn perform(&self, action: &Action, interrupted: Option<&AtomicBool>) -> Result<bool, EngineError> {
+    fn perform(&self, action: &Action, interrupted: Option<&AtomicBool>, lasts: Lasts) -> Result<bool, EngineError> {
         if self.is_done(action)? {
             return Ok(false);
         }
         let root = self.root();
         match action {
-            Action::Folder(folder) => file::make_folder(root, folder)?,
-            Action::Write(write) => file::write(root, write)?,
-            Action::Link { path, target } => file::link(root, path, target)?,
-            Action::Remove { path, .. } => file::remove(root, path)?,
+            Action::Folder(folder) => file::make_folder(root, folder, lasts)?,
+            Action::Write(write) => file::write(root, write, lasts)?,
+            Action::Link { path, target } => file::link(root, path, target, lasts)?,
+            Action::Remove { path, .. } => file::remove(root, path, lasts)?,
             Action::Rename { from, to } => file::rename(root, from, to)?,
             Action::Replace { from, to, keep } => file::replace(root, from, to, keep.as_deref())?,
             Action::Volume(renaming) => {
@@ -373,6 +381,18 @@ impl Stage<'_> {
     /// # Errors
     /// [`EngineError`]; [`EngineError::Interrupted`] where someone wishes it.
     pub fn perform(&mut self, actions: &[Action]) -> Result<(), EngineError> {
+        self.perform_lasting(actions, Lasts::AtOnce)
+    }
+
+    /// As [`Stage::perform`], in a folder that the commit renames: it is synced then, as a whole.
+    ///
+    /// # Errors
+    /// Those of [`Stage::perform`]
+    pub fn perform_in_renamed(&mut self, actions: &[Action]) -> Result<(), EngineError> {
+        self.perform_lasting(actions, Lasts::WhenRenamed)
+    }
+
+    fn perform_lasting(&mut self, actions: &[Action], lasts: Lasts) -> Result<(), EngineError> {
         if self.engine.is_dry_run() {
             return self.engine.preview(actions, &[]);
         }
@@ -380,7 +400,7 @@ impl Stage<'_> {
             if self.engine.interrupted.load(Ordering::Relaxed) {
                 return Err(EngineError::Interrupted);
             }
-            self.engine.perform(action, Some(&self.engine.interrupted))?;
+            self.engine.perform(action, Some(&self.engine.interrupted), lasts)?;
         }
         Ok(())
     }

@@ -207,15 +207,15 @@ fn prepare(
     stage.perform(&plan.copy())?;
     if !stage.is_dry_run() {
         payload::check_tree(&root, &places.prepared())?;
-        stage.perform(&seal::actions(&root, config, &places.prepared())?)?;
+        stage.perform_in_renamed(&seal::actions(&root, config, &places.prepared())?)?;
     }
-    stage.perform(&payload::actions(&places.prepared()))?;
+    stage.perform_in_renamed(&payload::actions(&places.prepared()))?;
     // Without a copy to look at, the tree itself tells which kernel it will be.
     let looked_at = if stage.is_dry_run() { plan.from.clone() } else { places.prepared() };
     let version = kernel::newest(&root, &looked_at, &plan.tree)?;
     if stage.is_dry_run() {
         stage.perform(&initrd::build(places, &version)?)?;
-        stage.perform(&plan.boot(&version, &BTreeSet::new()))?;
+        stage.perform_in_renamed(&plan.boot(&version, &BTreeSet::new()))?;
         let record = Record { form: Form::Folder, kernel: version, size: 0, own: 0 };
         let (commit, notes) = plan.commit(config, facts, &record)?;
         outcome.notes = notes;
@@ -234,7 +234,7 @@ fn prepare(
         stage.perform(&initrd::build(places, &version)?)?;
         initrd::check(&root, &places.scratch())?;
     }
-    stage.perform(&plan.boot(&version, &shared))?;
+    stage.perform_in_renamed(&plan.boot(&version, &shared))?;
     let record = Record { form: Form::Folder, kernel: version, size: difference.size, own: difference.own };
     let (commit, notes) = plan.commit(config, facts, &record)?;
     let mebibytes = |bytes: u64| bytes >> 20;
