@@ -138,6 +138,11 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
     let tgt = Tgt::controlled_at("127.0.0.1", &machine.root().join("var/run/tgtd/socket"));
     tgt.configure(&machine.root().join("var/lib/sidus/secrets/tgt/n1.conf"));
     assert_eq!(machine.succeeds(&["target", "update", "--dry-run"]), "");
+    // Another one is at work: it is waited for.
+    let mut second = Command::new("flock").arg(at("var/lib/sidus/target.lock")).args(["sleep", "1"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    machine.succeeds(&["target", "update"]);
+    assert!(second.try_wait().unwrap().is_some_and(|status| status.success()));
     assert_eq!(log_in(&tgt, INITIATOR, Some(known.clone())).unwrap().1, Authenticated::Both);
     assert!(wrong(log_in(&tgt, other, Some(known))).starts_with("login refused with status 0203"));
 }

@@ -221,6 +221,23 @@ fn one_at_a_time() {
 }
 
 #[test]
+fn a_lock_may_be_waited_for() {
+    let machine = Machine::new("wait");
+    let path = Path::new("/x.lock");
+    let wait = |limit| Lock::wait(&machine.0, path, "sidus second", limit);
+    let first = Lock::take(&machine.0, path, "sidus first").unwrap();
+    let busy = wait(Duration::ZERO).unwrap_err().to_string();
+    assert!(busy.contains("runs `sidus first` since 20"), "{busy}");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(first);
+        });
+        wait(Duration::from_secs(20)).unwrap();
+    });
+}
+
+#[test]
 fn what_a_command_left_running_keeps_the_lock() {
     let _alone = alone();
     let machine = Machine::new("left");

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{flock, FlockOperation};
 use rustix::io::{fcntl_setfd, Errno, FdFlags};
@@ -83,6 +83,21 @@ impl Lock {
         // Only for a message to others: no harm is done where it is lost.
         file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).doing("write", path)?;
         Ok(Self { file })
+    }
+
+    /// As [`Lock::take`], but waits until whoever has it has ended, for so long at most.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`]; [`EngineError::Io`]
+    pub fn wait(root: &Path, path: &Path, command: &str, limit: Duration) -> Result<Self, EngineError> {
+        let started = Instant::now();
+        loop {
+            match Self::take(root, path, command) {
+                // That has taken a moment already.
+                Err(EngineError::Busy(_)) if started.elapsed() < limit => {}
+                other => return other,
+            }
+        }
     }
 
     /// Whether a process that is started now has the lock, too.

@@ -1,16 +1,22 @@
 //! `sidus target update`: has what serves the disks serve those that are to be. Others' targets are left alone.
 //!
-//! Commands of `sidus` run it when they have written what is to be, and under their lock: it takes none.
+//! Commands of `sidus` run it when they have written what is to be, and under their lock, which it cannot take. It has one of
+//! its own: of two that begin the same target, one would take back what the other has made.
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::{configfs, iqn, lio, tgt, wanted, InUse, Served, Target, TargetError, AUTHORITY};
 use crate::server::cli::Common;
 use crate::server::config::{Config, TargetService};
+use crate::server::engine::Lock;
 use crate::server::{node, output, Error};
+
+/// How long another one may take: it waits for the target service.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is done with targets.
 #[derive(Debug, Subcommand)]
@@ -69,6 +75,9 @@ pub(super) fn decide<'a>(wanted: &'a [Target], served: &[Served], options: &Opti
 /// # Errors
 /// [`TargetError`]
 pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
+    let state = Config::read(&common.root)?.settings.folders.state;
+    let lock = || Lock::wait(&common.root, &state.join("target.lock"), "sidus target update", PATIENCE);
+    let _nobody_else = (!common.dry_run).then(lock).transpose()?;
     let config = Config::read(&common.root)?;
     let accounts = node::facts::accounts(&common.root, &config).map_err(TargetError::Facts)?;
     let wanted = wanted(&config, &accounts);
