@@ -20,8 +20,8 @@ use crate::server::paths::{self, names, read_text};
 
 /// mountd's list.
 const RMTAB: &str = "/var/lib/nfs/rmtab";
-/// Where the kernel's NFS server lists its clients of version 4.
-const CLIENTS: &str = "/proc/fs/nfsd/clients";
+/// Where the kernel's NFS server lists its clients of version 4 (its fs/nfsd/nfs4state.c).
+pub const CLIENTS: &str = "/proc/fs/nfsd/clients";
 /// No such file is longer, in bytes.
 const MAX_FILE: u64 = 64 << 20;
 
@@ -153,8 +153,9 @@ fn counts(rmtab: &str, generations: &Path) -> BTreeMap<String, Counts> {
     counts
 }
 
-/// `address: "10.13.20.21:787"`
-fn address(info: &str) -> Option<String> {
+/// The address in the `info` of a client: `address: "10.13.20.21:787"`
+#[must_use]
+pub fn address(info: &str) -> Option<String> {
     let value = info.lines().find_map(|line| line.trim().strip_prefix("address:"))?;
     let (address, _port) = value.trim().trim_matches('"').rsplit_once(':')?;
     Some(address.trim_matches(['[', ']']).to_owned())

@@ -6,12 +6,10 @@ use std::path::Path;
 
 use crate::server::clock::Time;
 use crate::server::config::Config;
-use crate::server::generation::users::Users;
+use crate::server::generation::users::{self, Users, CLIENTS};
 use crate::server::paths::{look, names, read_text};
 use crate::server::target::{self, Served};
 
-/// The clients of NFSv4 (the kernel's fs/nfsd/nfs4state.c).
-const CLIENTS: &str = "/proc/fs/nfsd/clients";
 /// All connections (proc_pid_net(5)).
 const CONNECTIONS: &str = "/proc/net/tcp";
 /// NFS's port.
@@ -56,7 +54,8 @@ impl Facts {
             // It may have gone meanwhile.
             let Ok(info) = text(&folder.join("info")) else { continue };
             let since = look(root, &folder)?.and_then(|found| found.modified().ok()).map(Time::of);
-            facts.clients.extend(client(&info).map(|address| Client { address, since }));
+            let address = users::address(&info).and_then(|address| address.parse().ok());
+            facts.clients.extend(address.map(|address| Client { address, since }));
         }
         match target::served(root, config.settings.services.target) {
             Ok(served) => facts.targets = Some(served),
@@ -81,10 +80,4 @@ pub(super) fn connections(text: &str) -> Vec<Ipv4Addr> {
         (here.1 == PORT && state == ESTABLISHED).then_some(there.0)
     };
     text.lines().filter_map(other).collect()
-}
-
-/// `address: "10.13.20.21:790"`
-pub(super) fn client(info: &str) -> Option<Ipv4Addr> {
-    let address = info.lines().find_map(|line| line.trim().strip_prefix("address: "))?.trim_matches('"');
-    address.rsplit_once(':')?.0.parse().ok()
 }
