@@ -361,4 +361,9 @@ fn no_link_of_a_tree_leads_to_the_servers_files() {
     assert_eq!(machine.read("opt/own/secret_key"), "the server's\n");
     assert!(!machine.has("opt/own/ldap.conf"));
     assert_eq!(machine.read(&format!("{TREE}/opt/own/ldap.conf")), "BASE dc=example\n");
+    machine.put("opt/dpkg/status", "Package: secret\nStatus: install ok installed\nVersion: 1\n\n");
+    symlink("/opt/dpkg", tree.join("var/lib/dpkg")).unwrap();
+    machine.put("srv/sidus/trees/desk/etc/motd", "");
+    let said = machine.succeeds(&["tree", "diff", "desk", "hpc"]);
+    assert!(said.contains("+ /var/lib/dpkg\n") && !said.contains("secret 1") && !said.contains("+ secret"), "{said}");
 }

@@ -14,7 +14,8 @@ use super::{looking, GenerationError, GenerationName, Places};
 use crate::server::cli::Common;
 use crate::server::config::values::{TreeName, ValueError};
 use crate::server::config::Config;
-use crate::server::paths::{read_text, within};
+use crate::server::paths::{look, read_text, within};
+use crate::server::tree::place::place;
 use crate::server::{output, Error};
 
 /// What dpkg knows of a tree's packages.
@@ -121,8 +122,11 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let facts = Facts::read(&common.root, &config)?;
     let (old, new) = (options.old.folder(&config, &facts)?, options.new.folder(&config, &facts)?);
     let status = |folder: &Path| {
-        let path = folder.join(STATUS);
-        let text = read_text(&common.root, &path, MAX_STATUS).map_err(looking(&path))?;
+        let path = place(&common.root, folder, Path::new(STATUS)).map_err(looking(folder))?;
+        // What a link leads to may be this server's own.
+        let is_file = look(&common.root, &path).map_err(looking(&path))?.is_some_and(|found| found.is_file());
+        let read = || read_text(&common.root, &path, MAX_STATUS).map_err(looking(&path));
+        let text = if is_file { read()? } else { None };
         Ok::<_, GenerationError>(text.unwrap_or_default())
     };
     let found = compare::compare(Some(&within(&common.root, &old)), &within(&common.root, &new))
