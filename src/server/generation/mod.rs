@@ -92,7 +92,7 @@ pub enum GenerationError {
         found: Vec<GenerationName>,
     },
     /// This machine's /proc or /dev, say, would become a part of the generation.
-    #[error("something is mounted on {}, in the tree: umount it, then publish", at.display())]
+    #[error("something is mounted on {}, in the tree: umount it first", at.display())]
     Mounted {
         /// Where.
         at: PathBuf,

@@ -25,13 +25,12 @@ const BLOCK: u64 = 4096;
 const AT_ONCE: u64 = 16 << 20;
 
 /// Has the files among `changes` in the tree `new` share their blocks with those of `from`, of which they are copies.
-/// Says how many bytes they share: none where the file system shares nothing, or both are on different ones.
+/// Nothing is done where the file system shares nothing, or both are on different ones.
 ///
 /// # Errors
 /// Those of the file system, with the path.
-pub fn blocks(from: &Path, new: &Path, changes: &[Change]) -> io::Result<u64> {
+pub fn blocks(from: &Path, new: &Path, changes: &[Change]) -> io::Result<()> {
     let mut seen = HashSet::new();
-    let mut shared = 0_u64;
     for change in changes.iter().filter(|change| change.how != How::Removed) {
         let (original, copy) = (from.join(&change.path), new.join(&change.path));
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", change.path.display()));
@@ -41,16 +40,16 @@ pub fn blocks(from: &Path, new: &Path, changes: &[Change]) -> io::Result<u64> {
             continue;
         }
         match share(&original, &copy, after.len()) {
-            Ok(bytes) => shared = shared.saturating_add(bytes),
+            Ok(()) => {}
             Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::XDEV) => return Ok(shared),
+                Some(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::XDEV) => return Ok(()),
                 // This file cannot: on btrfs one without checksums beside one that has them, or one that is swapped to.
                 Some(Errno::INVAL | Errno::TXTBSY | Errno::PERM) => {}
                 _ => return Err(named(error)),
             },
         }
     }
-    Ok(shared)
+    Ok(())
 }
 
 /// Whether one was made of the other, as far as can be seen without reading them.
@@ -61,7 +60,7 @@ fn is_copy(original: &fs::Metadata, copy: &fs::Metadata) -> bool {
         && (original.len(), original.mtime(), original.mtime_nsec()) == (copy.len(), copy.mtime(), copy.mtime_nsec())
 }
 
-fn share(original: &Path, copy: &Path, length: u64) -> io::Result<u64> {
+fn share(original: &Path, copy: &Path, length: u64) -> io::Result<()> {
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
     let open = |path| OpenOptions::new().read(true).custom_flags(flags).open(path);
     let (original, copy) = (open(original)?, open(copy)?);
@@ -73,7 +72,7 @@ fn share(original: &Path, copy: &Path, length: u64) -> io::Result<u64> {
         }
         done = done.saturating_add(count);
     }
-    Ok(done)
+    Ok(())
 }
 
 /// `FIDEDUPERANGE`
