@@ -78,6 +78,7 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
             == inode(&machine, &format!("{GENERATIONS}/{second}/{file}"))
     };
     assert!(is_shared("etc/motd") && is_shared("usr/bin/sh") && !is_shared("home/x/notes"));
+    assert!(is_shared("usr/sbin/rootaufs") && is_shared("usr/share/man/man8/rootaufs.8"), "what nodes get, too");
     let boot = |name: &str, file: &str| inode(&machine, &format!("{BOOT}/{name}/{file}"));
     assert_eq!(boot(&first, "initrd.img"), boot(&second, "initrd.img"), "nothing that is in it changed");
 

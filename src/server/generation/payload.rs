@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::publish::link;
 use super::{looking, GenerationError};
-use crate::server::engine::{Action, Content, Write};
+use crate::server::engine::{is_done, Action, Content, Write};
 use crate::server::paths::look;
 
 /// Where the programs for nodes are on the server.
@@ -33,15 +34,22 @@ const LINKS: [(&str, &str); 2] = [
     ("usr/lib/systemd/system/systemd-soft-reboot.service.wants/sidus-switch.service", "../sidus-switch.service"),
 ];
 
-/// What puts it into the tree in `folder`.
+/// What puts it into the tree in `folder`. What the generation `before` has of it, the same, is the same file.
 #[must_use]
-pub fn actions(folder: &Path) -> Vec<Action> {
+pub fn actions(root: &Path, folder: &Path, before: Option<&Path>) -> Vec<Action> {
     let mut actions = Vec::new();
     for (from, name, to, mode) in FILES {
-        let to = folder.join(to);
-        actions.extend(to.parent().map(Action::folder));
-        let content = Content::CopyOf(Path::new(from).join(name));
-        actions.push(Action::Write(Write { mode, owner: Some((0, 0)), ..Write::new(to, content) }));
+        let in_tree = |tree: &Path| {
+            let content = Content::CopyOf(Path::new(from).join(name));
+            Action::Write(Write { mode, owner: Some((0, 0)), ..Write::new(tree.join(to), content) })
+        };
+        // Whatever else may be in the way there is no error of this generation.
+        let has = |tree: &Path| is_done(root, &in_tree(tree)).unwrap_or(false);
+        actions.extend(folder.join(to).parent().map(Action::folder));
+        actions.push(match before {
+            Some(before) if has(before) && !has(folder) => link(&before.join(to), &folder.join(to)),
+            _ => in_tree(folder),
+        });
     }
     for (link, target) in LINKS {
         let path = folder.join(link);

@@ -162,7 +162,7 @@ impl Plan {
             .map(|(name, from)| match self.before.filter(|_| shared.contains(name)) {
                 Some(before) => {
                     let old = self.places.boot(before).join(name);
-                    Action::Run(Run::new("ln").args(&["-f", "-T"]).path(old).path(new.join(name)))
+                    link(&old, &new.join(name))
                 }
                 None => Action::Write(Write::new(new.join(name), Content::CopyOf(from))),
             })
@@ -192,6 +192,11 @@ impl Plan {
     }
 }
 
+/// A second name for a file of the generation before, which nobody writes to.
+pub(super) fn link(old: &Path, new: &Path) -> Action {
+    Action::Run(Run::new("ln").args(&["-f", "-T"]).path(old).path(new))
+}
+
 fn prepare(
     stage: &mut Stage<'_>,
     plan: &Plan,
@@ -209,7 +214,8 @@ fn prepare(
         payload::check_tree(&root, &places.prepared())?;
         stage.perform_in_renamed(&seal::actions(&root, config, &places.prepared())?)?;
     }
-    stage.perform_in_renamed(&payload::actions(&places.prepared()))?;
+    let before = plan.before.map(|name| places.folder(name));
+    stage.perform_in_renamed(&payload::actions(&root, &places.prepared(), before.as_deref()))?;
     // Without a copy to look at, the tree itself tells which kernel it will be.
     let looked_at = if stage.is_dry_run() { plan.from.clone() } else { places.prepared() };
     let version = kernel::newest(&root, &looked_at, &plan.tree)?;
