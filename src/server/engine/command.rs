@@ -35,6 +35,9 @@ const PASSED_ON: [&str; 5] = ["http_proxy", "https_proxy", "no_proxy", "ftp_prox
 const LAST_LINES: usize = 15;
 /// How many bytes of a line.
 const LONGEST_LINE: usize = 500;
+/// How often a pipe is read before it is looked whether the command has ended, or is to end: enough for all that a pipe can
+/// hold (pipe(7)) when the command has ended.
+const READS_AT_ONCE: usize = 64;
 /// How long a command that is asked to end may take to do so.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -189,10 +192,12 @@ impl Running {
     }
 }
 
-/// Reads what is there. A pipe that is at its end is dropped.
+/// Reads what is there, but no more than a pipe can hold: who writes faster than this program reads would else have it read
+/// on for ever. A pipe that is at its end is dropped.
 fn drain(pipe: &mut Option<File>, lines: &mut Lines, mut all: Option<&mut Vec<u8>>) -> io::Result<()> {
     let mut chunk = [0; 16384];
-    while let Some(file) = pipe {
+    for _ in 0..READS_AT_ONCE {
+        let Some(file) = pipe else { break };
         match file.read(&mut chunk) {
             Ok(0) => *pipe = None,
             Ok(count) => {

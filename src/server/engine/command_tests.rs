@@ -76,3 +76,22 @@ fn a_command_is_ended_with_all_that_it_started() {
     assert!(ended.ends_with(": interrupted"), "{ended}");
     assert!(started.elapsed() < PATIENCE);
 }
+
+/// Whoever writes without end is neither waited for when the command has ended, nor keeps it from being ended.
+#[test]
+fn a_flood_is_left_when_it_is_time() {
+    let _alone = alone();
+    let started = Instant::now();
+    run(around(), &shell("yes & sleep 0.2")).unwrap();
+    let interrupted = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            interrupted.store(true, Ordering::Relaxed);
+        });
+        let yes = Run::new("timeout").args(&["20", "yes"]);
+        let ended = run(Around { interrupted: Some(&interrupted), ..around() }, &yes).unwrap_err();
+        assert!(matches!(ended, CommandError::Interrupted { .. }), "{ended}");
+    });
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
