@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{check_union, trouble_on_console, INITRAMFS};
 use sidus_lab::address::{address, mac};
+use sidus_lab::faults::note;
 use sidus_lab::{Firmware, Lab, Node, Result};
 
 /// The tree that the lab's server has.
@@ -17,6 +18,9 @@ const TREE: &str = "hpc";
 const LONG: Duration = Duration::from_secs(400);
 /// From the request for a switch until all services have stopped.
 const STOPPED: Duration = Duration::from_secs(120);
+/// Until `rootaufs watch` has told what was published: it looks every 30 seconds.
+const TOLD: Duration = Duration::from_secs(90);
+
 /// The server has one administrator at a time: the next one's command would not be carried out.
 static ADMINISTRATOR: Mutex<()> = Mutex::new(());
 
@@ -101,6 +105,12 @@ fn moves(node: &mut Node, words: &str, to: &str) -> Result<()> {
     runs_on(node, to)
 }
 
+/// The node is told which generation is out.
+fn is_told(node: &mut Node, running: &str, current: &str) -> Result<()> {
+    let words = format!("{current} is out, and this node runs on {running}");
+    node.wait_until(&format!("rootaufs status | grep -q 'generation  {words}'"), TOLD)
+}
+
 #[test]
 fn a_machine_that_is_no_node_boots_the_default_entry_by_uefi() -> Result<()> {
     let current = Administrator::comes()?.current()?;
@@ -109,8 +119,9 @@ fn a_machine_that_is_no_node_boots_the_default_entry_by_uefi() -> Result<()> {
     runs_on(&mut node, &current)
 }
 
-/// What the kernel's target has of `sidus`.
-const CONFIGFS: &str = "cd /sys/kernel/config/target && find . -name '*io.sidus*' -o -name 'sidus-*' | sort";
+/// What the kernel's target has of `sidus`, and not of other scenarios.
+const CONFIGFS: &str =
+    "cd /sys/kernel/config/target && find . ! -path '*/iqn.2013*' '(' -name '*io.sidus*' -o -name 'sidus-*' ')' | sort";
 
 #[test]
 fn a_node_with_a_disk_keeps_what_it_writes_and_nobody_else_gets_it() -> Result<()> {
@@ -191,4 +202,80 @@ fn a_node_with_a_disk_keeps_what_it_writes_and_nobody_else_gets_it() -> Result<(
         ""
     );
     Ok(())
+}
+
+/// A name by which `./qemu/lab test faults` finds it.
+mod faults {
+    use super::*;
+
+    /// Runs programs, reads what was not read before, and writes, until something fails.
+    const WORKS: &str = "#!/bin/sh
+        n=0
+        while n=$((n + 1)); do
+            for file in $(find /usr/bin -xtype f | shuf -n 20); do cat $file >/dev/null || exit 1; done
+            /usr/bin/id >/dev/null && /usr/bin/env true && ls -lR /etc >/dev/null && sh -c 'uname -a' >/var/works || exit 1
+            echo $n >/run/works
+        done";
+
+    #[test]
+    fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()> {
+        const NODE: u8 = 201;
+        let all = std::env::var_os("SIDUS_LAB_FAULTS").is_some();
+        let times = if all { 20 } else { 3 };
+        let administrator = Administrator::comes()?;
+        let first = administrator.current()?;
+        administrator.add(NODE, "")?;
+        assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+        drop(administrator);
+        let mut node = Lab::open()?.node(NODE).pxe(Firmware::Bios).boot()?;
+        check_union(&mut node)?;
+        runs_on(&mut node, &first)?;
+        assert!(!node.run("rootaufs status")?.contains("generation  "));
+
+        let administrator = Administrator::comes()?;
+        let row = administrator.status_of(NODE)?;
+        assert_eq!(row.get(1..4).unwrap_or_default(), ["up", &format!("{TREE}/{first}"), "memory"], "{row:?}");
+        let list = administrator.sidus("tree list")?;
+        println!("{list}");
+        drop(administrator);
+
+        node.run(&format!(
+            "cat >/run/work <<'END'\n{WORKS}\nEND\nchmod +x /run/work; nohup /run/work >/run/worked 2>&1 &"
+        ))?;
+        node.wait_until("[ -s /run/works ] || [ -s /run/worked ]", TOLD)?;
+        let mut last = first.clone();
+        for time in 1..=times {
+            let administrator = Administrator::comes()?;
+            let change = format!(
+                "lib=/usr/lib/x86_64-linux-gnu/libc.so.6; cp $lib $lib.new && mv $lib.new $lib; echo {time} >/srv/notice"
+            );
+            administrator.sidus(&format!("tree run {TREE} -- sh -c '{change}'"))?;
+            let published = Instant::now();
+            let said = administrator.sidus(&format!("publish {TREE}"))?;
+            println!("sidus: published within {:.1?}: {said}", published.elapsed());
+            last = administrator.current()?;
+            // What began afterwards is done, too.
+            let done: u64 = node.run("cat /run/worked /run/works")?.trim().parse()?;
+            node.wait_until(&format!("[ $(cat /run/works) -gt $(({done} + 1)) ]"), TOLD)?;
+        }
+        assert_eq!(node.run("cat /run/worked; dmesg | grep -ci stale || true; kill $(pgrep -x work)")?, "0\n");
+        is_told(&mut node, &first, &last)?;
+        moves(&mut node, "", &last)?;
+        assert_eq!(node.run("cat /srv/notice")?, format!("{times}\n"));
+
+        let administrator = Administrator::comes()?;
+        administrator.sidus(&format!("rollback {TREE} {first}"))?;
+        is_told(&mut node, &last, &first)?;
+        let said = administrator.sidus(&format!("tree prune {TREE} --keep 1"))?;
+        let left = administrator.run(&format!("ls -d /srv/sidus/generations/{TREE}/[0-9]*"))?;
+        assert!(left.contains(&first) && left.contains(&last), "{said}: {left}");
+        administrator.sidus(&format!("rollback {TREE} {last}"))?;
+        node.power_off()?;
+        administrator.sidus("node remove node201")?;
+        note(
+            &format!("{times} generations are published while a node works, libc among what is new"),
+            "no ESTALE, no program that fails, and then the node moves",
+            "so it did",
+        )
+    }
 }
