@@ -87,7 +87,9 @@ fn show(hand_over: bool) -> Result<()> {
     type_and_show(&mut node, &prefix, "cat /srv/notice")?;
     println!();
     node.type_on_console("rootaufs switch\n")?;
-    show_boot(&mut node, &prefix)?;
+    let moving = Instant::now();
+    interactive::show_until(&mut node, &prefix, "login: ", BOOT_LIMIT)?;
+    println!("\n{prefix} was at its login prompt again {:.0} s after the command.", moving.elapsed().as_secs_f64());
     log_in(&mut node, &prefix)?;
     type_and_show(&mut node, &prefix, "cat /srv/notice")?;
     type_and_show(&mut node, &prefix, "rootaufs status")?;
