@@ -240,7 +240,7 @@ mod faults {
         drop(administrator);
 
         node.run(&format!(
-            "cat >/run/work <<'END'\n{WORKS}\nEND\nchmod +x /run/work; nohup /run/work >/run/worked 2>&1 &"
+            "cat >/run/work <<'END'\n{WORKS}\nEND\nnohup sh /run/work >/run/worked 2>&1 & echo $! >/run/work.pid"
         ))?;
         node.wait_until("[ -s /run/works ] || [ -s /run/worked ]", TOLD)?;
         let mut last = first.clone();
@@ -258,7 +258,7 @@ mod faults {
             let done: u64 = node.run("cat /run/worked /run/works")?.trim().parse()?;
             node.wait_until(&format!("[ $(cat /run/works) -gt $(({done} + 1)) ]"), TOLD)?;
         }
-        assert_eq!(node.run("cat /run/worked; dmesg | grep -ci stale || true; kill $(pgrep -x work)")?, "0\n");
+        assert_eq!(node.run("cat /run/worked; dmesg | grep -ci stale || true; kill $(cat /run/work.pid)")?, "0\n");
         is_told(&mut node, &first, &last)?;
         moves(&mut node, "", &last)?;
         assert_eq!(node.run("cat /srv/notice")?, format!("{times}\n"));
