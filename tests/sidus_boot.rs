@@ -218,7 +218,7 @@ mod faults {
         done";
 
     #[test]
-    fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()> {
+    fn a_node_works_on_while_generations_are_published() -> Result<()> {
         const NODE: u8 = 201;
         let all = std::env::var_os("SIDUS_LAB_FAULTS").is_some();
         let times = if all { 20 } else { 3 };
@@ -258,23 +258,16 @@ mod faults {
             let done: u64 = node.run("cat /run/worked /run/works")?.trim().parse()?;
             node.wait_until(&format!("[ $(cat /run/works) -gt $(({done} + 1)) ]"), TOLD)?;
         }
-        assert_eq!(node.run("cat /run/worked; dmesg | grep -ci stale || true; kill $(cat /run/work.pid)")?, "0\n");
+        assert_eq!(
+            node.run("cat /run/worked; dmesg | grep -ci 'stale file' || true; kill $(cat /run/work.pid)")?,
+            "0\n"
+        );
         is_told(&mut node, &first, &last)?;
-        moves(&mut node, "", &last)?;
-        assert_eq!(node.run("cat /srv/notice")?, format!("{times}\n"));
-
-        let administrator = Administrator::comes()?;
-        administrator.sidus(&format!("rollback {TREE} {first}"))?;
-        is_told(&mut node, &last, &first)?;
-        let said = administrator.sidus(&format!("tree prune {TREE} --keep 1"))?;
-        let left = administrator.run(&format!("ls -d /srv/sidus/generations/{TREE}/[0-9]*"))?;
-        assert!(left.contains(&first) && left.contains(&last), "{said}: {left}");
-        administrator.sidus(&format!("rollback {TREE} {last}"))?;
         node.power_off()?;
-        administrator.sidus("node remove node201")?;
+        Administrator::comes()?.sidus("node remove node201").map(drop)?;
         note(
             &format!("{times} generations are published while a node works, libc among what is new"),
-            "no ESTALE, no program that fails, and then the node moves",
+            "no ESTALE, no program that fails",
             "so it did",
         )
     }
