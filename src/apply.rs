@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::file_error::FileError;
 use crate::kmsg::{Level, Log};
 use crate::layer::{self, LayerError};
 use crate::lun::{Lun, LunError, LunReport};
@@ -44,15 +45,8 @@ pub enum StepError {
     #[error(transparent)]
     Layer(#[from] LayerError),
     /// A file or directory.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    File {
-        /// As in `make directory`.
-        doing: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// `aufs=iscsi`
     #[error(transparent)]
     Lun(#[from] LunError),
@@ -62,11 +56,6 @@ pub enum StepError {
 }
 
 impl StepError {
-    pub(crate) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { doing, path, source }
-    }
-
     /// What a person can do about it.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
@@ -89,11 +78,11 @@ impl StepError {
             }
             Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
             Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
-            Self::File { path, .. } if path.starts_with("/run") => "the node has too little free memory: give it more",
-            Self::File { source, .. } if source.raw_os_error().is_none() => {
+            Self::File(FileError { path, .. }) if path.starts_with("/run") => "the node has too little free memory: give it more",
+            Self::File(FileError { source, .. }) if source.raw_os_error().is_none() => {
                 "mend it in the tree on the NFS server, or in the layer on the iSCSI server"
             }
-            Self::File { .. } => "check that the NFS server exports the whole tree to this node with no_root_squash",
+            Self::File(_) => "check that the NFS server exports the whole tree to this node with no_root_squash",
             Self::Layer(error) => error.remedy(),
             Self::Lun(error) => error.remedy(),
             Self::Shutdown(error) => error.remedy(),
@@ -239,7 +228,7 @@ impl<'a> Work<'a> {
             Step::AdaptFstab { view, unions, kind } => {
                 let unions: Vec<&str> = unions.iter().map(String::as_str).collect();
                 let adapted = view::adapt_fstab(view, &unions, kind.name());
-                adapted.map_err(StepError::file("adapt", &view.join("etc/fstab")))?;
+                adapted.map_err(FileError::when("adapt", &view.join("etc/fstab")))?;
             }
             Step::MakeReadOnly { at, superblock } => {
                 let was_writable = !is_read_only(at)?;
@@ -272,7 +261,9 @@ fn roll_back(undo: Vec<Undo>, root: &Path, lun: &mut Lun, log: &Log) -> Vec<Stri
     let mut left = Vec::new();
     for action in undo.into_iter().rev() {
         let result = match &action {
-            Undo::RemoveDirectory(path) => fs::remove_dir(path).map_err(StepError::file("remove directory", path)),
+            Undo::RemoveDirectory(path) => {
+                fs::remove_dir(path).map_err(FileError::when("remove directory", path)).map_err(StepError::from)
+            }
             Undo::Unmount(at) => mount::unmount_from(at).map_err(StepError::from),
             Undo::ForgetShutdown => shutdown::forget(root).map_err(StepError::from),
             // A disk that is still mounted must keep its session.
@@ -291,22 +282,22 @@ fn roll_back(undo: Vec<Undo>, root: &Path, lun: &mut Lun, log: &Log) -> Vec<Stri
 }
 
 /// Makes a directory; says whether it was not there before. A link is no directory here: where it leads is not known.
-fn make_directory(path: &Path, mode: u32) -> Result<bool, StepError> {
+fn make_directory(path: &Path, mode: u32) -> Result<bool, FileError> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let there = fs::symlink_metadata(path).map_err(StepError::file("look at", path))?;
+            let there = fs::symlink_metadata(path).map_err(FileError::when("look at", path))?;
             if there.is_dir() {
                 return Ok(false);
             }
-            Err(StepError::file("make directory", path)(io::Error::other("it exists, and is no directory")))
+            Err(FileError::when("make directory", path)(io::Error::other("it exists, and is no directory")))
         }
-        Err(error) => Err(StepError::file("make directory", path)(error)),
+        Err(error) => Err(FileError::when("make directory", path)(error)),
     }
 }
 
-fn is_read_only(at: &Path) -> Result<bool, StepError> {
-    let facts = rustix::fs::statvfs(at).map_err(|errno| StepError::file("look at", at)(errno.into()))?;
+fn is_read_only(at: &Path) -> Result<bool, FileError> {
+    let facts = rustix::fs::statvfs(at).map_err(|errno| FileError::when("look at", at)(errno.into()))?;
     Ok(facts.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod cmdline;
 pub mod early;
 pub mod facts;
+pub mod file_error;
 pub mod folder;
 pub mod fstab;
 pub mod generation;

@@ -1,11 +1,11 @@
 //! Why there is no keeper, and why an attempt of one failed.
 
 use std::io;
-use std::path::PathBuf;
 
 use thiserror::Error;
 
 use super::sysfs::SysfsError;
+use crate::file_error::FileError;
 use crate::guard::GuardError;
 use crate::iscsi::disks::DisksError;
 use crate::iscsi::kernel::KernelError;
@@ -16,15 +16,8 @@ use crate::iscsi::session::SessionError;
 #[derive(Debug, Error)]
 pub enum KeeperError {
     /// A file or folder.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    File {
-        /// As in `open`.
-        doing: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The session's own facts.
     #[error(transparent)]
     Sysfs(#[from] SysfsError),

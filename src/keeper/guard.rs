@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::report::State;
 use super::{Keeper, KeeperError};
+use crate::file_error::FileError;
 use crate::guard::{hold, GuardError, Moment, Was};
 use crate::iscsi::disks::units;
 use crate::iscsi::session;
@@ -19,7 +20,7 @@ const COMMAND: Duration = Duration::from_secs(10);
 pub(super) fn open_disk(root: &Path, sid: u32, lun: u64) -> Result<File, KeeperError> {
     let name = units(root, sid)?.into_iter().find_map(|unit| unit.disk.filter(|_| unit.lun == lun)).unwrap_or_default();
     let path = root.join("dev").join(name);
-    File::open(&path).map_err(|source| KeeperError::File { doing: "open", path, source })
+    Ok(File::open(&path).map_err(FileError::when("open", path))?)
 }
 
 impl Keeper {

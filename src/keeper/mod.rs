@@ -15,7 +15,7 @@ mod task;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -31,6 +31,7 @@ use self::error::AttemptError;
 use self::pace::{pause, Said};
 use self::report::{uptime_ms, KeeperReport, State};
 use self::sysfs::{Sysfs, SysfsError};
+use crate::file_error::FileError;
 use crate::folder::Folder;
 use crate::iscsi::deadline::{Deadline, Seconds};
 use crate::iscsi::kernel::{Heard, Kernel};
@@ -120,7 +121,7 @@ impl Keeper {
         let Task { session: sid, recovery, reserved } = *task;
         let folder = |name: &str| {
             let path = root.join(name);
-            Folder::open(&path).map_err(|source| KeeperError::File { doing: "open", path, source })
+            Folder::open(&path).map_err(FileError::when("open", path))
         };
         let sysfs = Sysfs::new(folder("sys")?, sid);
         let (proc, run) = (folder("proc")?, folder("run")?);
@@ -151,11 +152,7 @@ impl Keeper {
         // It has one already where it leads a group, as below a shell with job control.
         let _ = setsid();
         stand_alone()?;
-        self.proc.tell("self/oom_score_adj", "-1000").map_err(|source| KeeperError::File {
-            doing: "write",
-            path: PathBuf::from("/proc/self/oom_score_adj"),
-            source,
-        })?;
+        self.proc.tell("self/oom_score_adj", "-1000").map_err(FileError::when("write", "/proc/self/oom_score_adj"))?;
         self.enter(State::Up);
         Ok(())
     }

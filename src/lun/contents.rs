@@ -1,8 +1,7 @@
 //! Which volume on a disk is meant: the whole disk or one of its partitions, by label, by UUID, or the only one.
 
-use std::io;
-
 use super::error::LunError;
+use crate::file_error::FileError;
 use crate::options::VolumeName;
 use crate::partition::{self, ReadAt};
 use crate::volume::{detect, Contents, FileSystem, VolumeError, PROBE};
@@ -43,11 +42,7 @@ fn probe(
 ) -> Result<Result<Contents, VolumeError>, LunError> {
     let length = usize::try_from(length).unwrap_or(PROBE).min(PROBE);
     let mut first = vec![0; length];
-    read_at(start, &mut first).map_err(|source: io::Error| LunError::File {
-        doing: "read",
-        path: device.into(),
-        source,
-    })?;
+    read_at(start, &mut first).map_err(FileError::when("read", device))?;
     Ok(detect(&first))
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::file_error::FileError;
 use crate::guard::GuardError;
 use crate::iscsi::credentials::CredentialsError;
 use crate::iscsi::discovery::ChooseError;
@@ -106,15 +107,8 @@ pub enum LunError {
         source: CredentialsError,
     },
     /// A file or device that cannot be read.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    File {
-        /// As in `read`.
-        doing: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A socket, or the kernel's random numbers.
     #[error("cannot {doing}: {source}")]
     Kernel {
@@ -273,7 +267,7 @@ impl LunError {
                 "mend /etc/sidus/iscsi.conf in the tree and rebuild the initramfs (update-initramfs -u), or mend the \
                  archive that is appended to it"
             }
-            Self::File { .. } | Self::Kernel { .. } | Self::Timeout { .. } | Self::Disks(_) | Self::Table { .. } => {
+            Self::File(_) | Self::Kernel { .. } | Self::Timeout { .. } | Self::Disks(_) | Self::Table { .. } => {
                 "read the kernel's messages (dmesg) and those of the iSCSI server"
             }
             Self::Iscsi(_) | Self::NoDriver { .. } | Self::Module(_) => {

@@ -31,6 +31,7 @@ use self::retry::persist;
 use self::target::Found;
 use self::uevent::Uevents;
 use crate::facts::{FsSupport, LunSupport};
+use crate::file_error::FileError;
 use crate::guard::{Key, Moment, Reserved};
 use crate::iscsi::credentials::CredentialsFile;
 use crate::iscsi::deadline::{within, Deadline};
@@ -372,7 +373,7 @@ fn open(path: PathBuf, deadline: Deadline) -> Result<Option<File>, LunError> {
         Err(source) if [Errno::NXIO, Errno::NOENT].map(|e| Some(e.raw_os_error())).contains(&source.raw_os_error()) => {
             Ok(None)
         }
-        Err(source) => Err(LunError::File { doing: "open", path, source }),
+        Err(error) => Err(FileError::when("open", path)(error).into()),
     }
 }
 
@@ -394,9 +395,8 @@ fn partition_name(disk: &str, number: u32) -> String {
 }
 
 fn number(path: &Path) -> Result<u64, LunError> {
-    let failed = |source| LunError::File { doing: "read", path: path.to_owned(), source };
-    let text = fs::read_to_string(path).map_err(failed)?;
-    text.trim().parse().map_err(|_| failed(std::io::ErrorKind::InvalidData.into()))
+    let text = fs::read_to_string(path).map_err(FileError::when("read", path))?;
+    text.trim().parse().map_err(|_| FileError::when("read", path)(std::io::ErrorKind::InvalidData.into()).into())
 }
 
 #[cfg(test)]

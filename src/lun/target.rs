@@ -10,6 +10,7 @@ use rustix::rand::GetRandomFlags;
 
 use super::error::LunError;
 use super::node;
+use crate::file_error::FileError;
 use crate::iscsi::chap::Credentials;
 use crate::iscsi::credentials::{check_mode, CredentialsFile, MAX_FILE};
 use crate::iscsi::deadline::Deadline;
@@ -51,7 +52,7 @@ pub struct Found {
 /// [`LunError::Credentials`], [`LunError::File`]; no error has any of its values.
 pub fn read_credentials(root: &Path, path: &Path) -> Result<Option<CredentialsFile>, LunError> {
     let shown = root.join(path);
-    let failed = |source| LunError::File { doing: "read", path: shown.clone(), source };
+    let failed = |source| LunError::from(FileError::when("read", &shown)(source));
     let file = match view::open_regular(root, path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::file_error::FileError;
 use crate::mount::{self, MountError};
 use crate::view;
 
@@ -68,26 +69,14 @@ pub enum PrepareError {
         source: io::Error,
     },
     /// A file or directory below `/run`.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    File {
-        /// As in `make directory`.
-        doing: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The folder that is executed from.
     #[error(transparent)]
     Mount(#[from] MountError),
 }
 
 impl PrepareError {
-    fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { doing, path, source }
-    }
-
     /// What a person can do about it.
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
@@ -95,7 +84,7 @@ impl PrepareError {
             Self::Program { .. } => {
                 "install rootaufs into the tree on the NFS server again (initramfs-hooks/install), all of the same version"
             }
-            Self::File { .. } => "the node has too little free memory: give it more",
+            Self::File(_) => "the node has too little free memory: give it more",
             Self::Mount(_) => "read the kernel's messages (dmesg)",
         }
     }
@@ -134,7 +123,8 @@ pub fn prepare(root: &Path, tree: &Path, host: u32, sid: u32, volume: &Path) -> 
     mount::bind_executable(&folder)?;
     let copy = root.join(PROGRAM.trim_start_matches('/'));
     write(&copy, &program)?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).map_err(PrepareError::file("set the mode of", &copy))
+    let mode = fs::Permissions::from_mode(0o755);
+    Ok(fs::set_permissions(&copy, mode).map_err(FileError::when("set the mode of", &copy))?)
 }
 
 /// Undoes it, also where it was half done.
@@ -146,7 +136,7 @@ pub fn forget(root: &Path) -> Result<(), PrepareError> {
     for path in units.chain(VERBS.map(|verb| wish(root, verb))) {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(PrepareError::file("remove", &path)(error))
+                return Err(FileError::when("remove", &path)(error).into())
             }
             _ => {}
         }
@@ -163,13 +153,13 @@ fn wish(root: &Path, verb: &str) -> PathBuf {
     root.join(UNITS).join([verb, ".target.d/sidus.conf"].concat())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), PrepareError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     path.parent().map_or(Ok(()), make_folder)?;
-    fs::write(path, bytes).map_err(PrepareError::file("write", path))
+    fs::write(path, bytes).map_err(FileError::when("write", path))
 }
 
-fn make_folder(path: &Path) -> Result<(), PrepareError> {
-    fs::create_dir_all(path).map_err(PrepareError::file("make directory", path))
+fn make_folder(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(FileError::when("make directory", path))
 }
 
 #[cfg(test)]

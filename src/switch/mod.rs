@@ -20,7 +20,6 @@ pub mod plan;
 pub mod step;
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -34,6 +33,7 @@ use self::facts::{FactsError, Local, Tree};
 use self::plan::{decide, Decision, Next, Refusal};
 use self::step::Machine;
 use crate::apply::{Failure, StepError};
+use crate::file_error::FileError;
 use crate::generation::{LookError, Place};
 use crate::kmsg::{Level, Log};
 use crate::mount::{self, MountError};
@@ -70,15 +70,8 @@ pub enum SwitchError {
     #[error("another switch of this node is under way: {0} is locked")]
     Busy(PathBuf),
     /// The lock, or the stage.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    File {
-        /// As in `write`.
-        doing: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// What is left of an earlier one.
     #[error("cannot clear what is left of an earlier switch: {0}")]
     Left(#[from] MountError),
@@ -150,7 +143,7 @@ pub fn switch(root: &Path, request: &Request) -> Result<String, SwitchError> {
     let mut next = plan.next;
     next.report.steps = steps(&applied.done);
     next.report.total_us = micros(start.elapsed());
-    let asked = leave_note(&next).and_then(|()| ask_systemd(local.stale_init));
+    let asked = leave_note(&next).map_err(SwitchError::from).and_then(|()| ask_systemd(local.stale_init));
     if let Err(error) = asked {
         // All that was made is on the stage, and goes with it.
         mount::detach(Path::new(NEXT))?;
@@ -169,20 +162,20 @@ impl<'a> Machine<'a> {
 
 fn lock(root: &Path) -> Result<File, SwitchError> {
     let path = root.join(LOCK);
-    let file = File::create(&path).map_err(failed("write", &path))?;
+    let file = File::create(&path).map_err(FileError::when("write", &path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(SwitchError::Busy(path)),
-        Err(errno) => Err(failed("lock", &path)(errno.into())),
+        Err(errno) => Err(FileError::when("lock", &path)(errno.into()).into()),
     }
 }
 
 /// Leaves on the stage what finishes the switch. It runs when the old root is to be written by nobody: not from there.
-fn leave_note(next: &Next) -> Result<(), SwitchError> {
+fn leave_note(next: &Next) -> Result<(), FileError> {
     let program = Path::new(PROGRAM);
-    fs::write(NOTE, json::to_string(next)).map_err(failed("write", Path::new(NOTE)))?;
-    fs::copy(THIS, program).map_err(failed("write", program))?;
-    fs::set_permissions(program, fs::Permissions::from_mode(0o700)).map_err(failed("set the mode of", program))
+    fs::write(NOTE, json::to_string(next)).map_err(FileError::when("write", NOTE))?;
+    fs::copy(THIS, program).map_err(FileError::when("write", program))?;
+    fs::set_permissions(program, fs::Permissions::from_mode(0o700)).map_err(FileError::when("set the mode of", program))
 }
 
 fn ask_systemd(stale_init: bool) -> Result<(), SwitchError> {
@@ -191,9 +184,4 @@ fn ask_systemd(stale_init: bool) -> Result<(), SwitchError> {
         run("systemctl", &["daemon-reexec"], SYSTEMD).map_err(SwitchError::Systemd)?;
     }
     run("systemctl", &["--no-block", "soft-reboot"], SYSTEMD).map_err(SwitchError::Systemd).map(drop)
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SwitchError {
-    let path = path.to_owned();
-    move |source| SwitchError::File { doing, path, source }
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::command::run;
 use super::facts::INIT;
 use crate::apply::{Applied, Failure, StepError, Undo, Work};
+use crate::file_error::FileError;
 use crate::iscsi::deadline::{within, Deadline};
 use crate::kmsg::Log;
 use crate::mount::{self, MountError};
@@ -103,14 +104,14 @@ fn carry_out(work: &mut Work, step: &Step, machine: Machine) -> Result<Option<St
         Step::Boot(step) => return work.step(step),
         Step::MakePrivate { at } => mount::make_private(at)?,
         Step::MountTree { tree, at } => {
-            let (own, trouble) = (tree.clone(), StepError::file("mount", Path::new(&tree.source)));
+            let (own, trouble) = (tree.clone(), FileError::when("mount", Path::new(&tree.source)));
             match within(Deadline::after(MOUNT), move || own.open()) {
                 Ok(Some(mounted)) => mount::attach_to(&mounted?, at)?,
                 Ok(None) => {
                     let words = format!("the server did not answer for {} s", MOUNT.as_secs());
-                    return Err(trouble(io::Error::other(words)));
+                    return Err(trouble(io::Error::other(words)).into());
                 }
-                Err(error) => return Err(trouble(error)),
+                Err(error) => return Err(trouble(error).into()),
             }
             work.undo_by(Undo::Unmount(at.clone()));
         }
@@ -141,7 +142,7 @@ fn try_init(machine: Machine, root: &Path) -> Result<String, StepError> {
     let path = root.join(INIT);
     // This program again, which makes the tree its root and becomes the other one.
     let said = run(machine.program, &["switch-try", &root.display().to_string()], INIT_LIMIT)
-        .map_err(|error| StepError::file("run", &path)(io::Error::other(error.to_string())))?;
+        .map_err(|error| FileError::when("run", &path)(io::Error::other(error.to_string())))?;
     Ok(said.lines().next().unwrap_or_default().to_owned())
 }
 
