@@ -1,6 +1,6 @@
 //! The nodes' tree that `sidus` has made, published and serves on the lab's server: a Debian 13.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -8,28 +8,19 @@ use crate::mirror::Mirror;
 use crate::paths::Paths;
 use crate::qemu;
 use crate::stamp::{self, Stamp};
+use crate::tree::NODE_PACKAGES;
 
-/// What is in it, besides what each Debian has.
-const PACKAGES: [&str; 15] = [
-    "busybox",
-    "dbus",
-    "ifupdown",
-    "initramfs-tools",
-    "iproute2",
-    "kmod",
-    "linux-image-cloud-amd64",
-    "login",
-    "nfs-common",
-    "open-iscsi",
-    "passwd",
-    "procps",
-    "systemd-sysv",
-    "udev",
-    "zstd",
-];
+/// The one that each node of the lab can do without: these boot the cloud kernel.
+const SPARED: &str = "linux-image-amd64";
 
 /// Those parts of `sidus` that decide what is downloaded. Whatever else of it changes, the tree is the same.
 const MAKERS: [&str; 3] = ["tree/create.rs", "tree/sources.rs", "config/packages.rs"];
+
+/// What is in it, besides what each Debian has: what the lab's other nodes have.
+fn packages() -> String {
+    let packages: Vec<_> = NODE_PACKAGES.into_iter().filter(|package| *package != SPARED).collect();
+    packages.join(",")
+}
 
 /// As `sidus tree create` made it, kept as a tarball.
 #[derive(Debug)]
@@ -43,7 +34,7 @@ pub(crate) struct Served {
 impl Served {
     /// Finds it; one that was made of other things than it would be now is forgotten.
     pub(crate) fn find(paths: &Paths, mirror: Option<&str>) -> Result<Self> {
-        let mut stamp = Stamp::new().text(&PACKAGES.join(",")).text(mirror.unwrap_or("as this machine"));
+        let mut stamp = Stamp::new().text(&packages()).text(mirror.unwrap_or("as this machine"));
         for file in MAKERS {
             let path = paths.project().join("src/server").join(file);
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -61,13 +52,18 @@ impl Served {
         Ok(served)
     }
 
+    /// The tarball; there when the server's image has been made.
+    pub(crate) fn tarball(&self) -> &Path {
+        &self.tarball
+    }
+
     /// What `serve` is told of it.
     pub(crate) fn arguments(&self) -> Result<[String; 4]> {
         let mirror = match &self.mirror {
             Some(address) => address.clone(),
             None => Mirror::of_this_machine()?.main().to_owned(),
         };
-        Ok([self.tarball.display().to_string(), mirror, PACKAGES.join(","), qemu::CMDLINE.to_owned()])
+        Ok([self.tarball.display().to_string(), mirror, packages(), qemu::CMDLINE.to_owned()])
     }
 
     /// Notes what it was made of, when it is there.

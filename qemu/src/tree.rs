@@ -67,7 +67,8 @@ impl Tree {
     }
 }
 
-const NODE_PACKAGES: [&str; 16] = [
+/// What a node has, besides what each Debian has.
+pub(crate) const NODE_PACKAGES: [&str; 16] = [
     "busybox",
     "dbus",
     "ifupdown",
