@@ -1,6 +1,8 @@
 //! The benchmark: `rootaufs` against shell scripts and Debian's overlayroot, booted in turn in one lab.
 
-use std::fmt::Write as _;
+pub mod publish;
+
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -233,7 +235,7 @@ fn figures(all: &[Vec<Vec<Boot>>]) -> Result<String> {
     let rounds = all.iter().flatten().map(Vec::len).min().unwrap_or(0);
     writeln!(
         text,
-        "{}, {}. {rounds} boots each, in turn; median (least to most), and rootaufs' median as a ratio to the other's.\n",
+        "{}, {}, QEMU without KVM. {rounds} boots each, in turn; median (least to most), and rootaufs' median as a ratio to the other's.\n",
         readme::today()?,
         readme::machine()
     )?;
@@ -271,10 +273,18 @@ fn steps(status: &str) -> String {
     from.map(|line| format!("{line}\n")).collect()
 }
 
+/// Of several figures.
 struct Spread {
     least: f64,
     median: f64,
     most: f64,
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { least, median, most } = self;
+        write!(f, "{median:.2} ({least:.2} to {most:.2})")
+    }
 }
 
 impl Spread {

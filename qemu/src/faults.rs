@@ -42,7 +42,7 @@ pub(crate) fn table(paths: &Paths) -> Result<String> {
     let mut rows: Vec<&str> = text.lines().collect();
     rows.sort_unstable();
     rows.dedup();
-    let (date, machine) = (readme::today()?, readme::machine());
+    let (date, machine) = (readme::today()?, readme::machine() + ", QEMU without KVM");
     Ok(format!("{date}, {machine}:\n\n| fault | expected | found |\n|---|---|---|\n{}\n", rows.join("\n")))
 }
 

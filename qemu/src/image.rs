@@ -116,7 +116,8 @@ fn digest(paths: &Paths, tree: Tree, tarball: &Path, programs: &Path, served: Op
     inputs.push(paths.project().join("initramfs-hooks"));
     inputs.extend(programs::ALL.map(|program| programs.join(program)));
     if let Some(served) = served {
-        inputs.extend([trees.join("node"), paths.source("configure-node"), paths.source("serve")]);
+        inputs.extend([trees.join("node"), paths.source("configure-node")]);
+        inputs.extend([paths.source("serve"), paths.source("install-sidus")]);
         inputs.push(programs.join(programs::SERVER));
         stamp = stamp.text(&served.digest).text(qemu::CMDLINE);
     }

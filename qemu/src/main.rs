@@ -27,6 +27,8 @@ const HELP: &str = "\
                         --readme: what the faults came to, into the README
   bench [--rounds N] [--readme]
                         rootaufs against a shell script and overlayroot, N boots of each (5); --readme: into the README
+  bench publish [--rounds N] [--readme]
+                        sidus publish against a bare rsync, N of each (5)
   help
 
   --mirror ADDRESS      where Debian's packages come from, instead of from where apt takes them
@@ -68,7 +70,14 @@ fn run() -> Result<ExitCode> {
         }
         "node" => return node(&options),
         "demo" => demo::run(&paths, mirror, options.interactive)?,
-        "bench" => bench::run(&paths, mirror, options.rounds, options.readme)?,
+        "bench" => {
+            let run = match options.words.as_slice() {
+                [] => bench::run,
+                [what] if what == "publish" => bench::publish::run,
+                _ => bail!("lab bench: expected nothing, or publish"),
+            };
+            run(&paths, mirror, options.rounds, options.readme)?;
+        }
         "test" => {
             let count = test::run(&paths, mirror, &options.words, options.readme)?;
             println!("\n{} passed, {} failed", count.passed, count.failed);

@@ -17,7 +17,7 @@ pub(crate) fn machine() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| cpuinfo.lines().find_map(|line| line.strip_prefix(name)?.split_once(": ").map(|(_, v)| v));
     let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    format!("{} with {cores} cores, QEMU without KVM", field("model name").unwrap_or("an unknown processor"))
+    format!("{} with {cores} cores", field("model name").unwrap_or("an unknown processor"))
 }
 
 /// Replaces what stands between two marks.

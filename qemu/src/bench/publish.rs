@@ -1,0 +1,137 @@
+//! What `sidus publish` costs beside a bare rsync(1), which makes the same copy of a real Debian tree on the same disk.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use super::Spread;
+use crate::paths::Paths;
+use crate::served::Served;
+use crate::{image, programs, readme, step};
+
+/// Where the README has its figures.
+const README_MARKS: [&str; 2] = ["<!-- bench of publish: begin -->\n", "<!-- bench of publish: end -->\n"];
+
+/// The tree that is published, and where its generations are.
+const TREE: &str = "srv/sidus/trees/hpc";
+const GENERATIONS: &str = "srv/sidus/generations/hpc";
+
+/// A publication, of what the bare copy takes.
+const MOST: f64 = 1.5;
+
+/// What changes between two publications: in words, and the file.
+const CHANGES: [(&str, &str); 2] = [
+    ("documentation: the initrd is that of the generation before", "usr/share/doc/changed"),
+    ("`/etc/motd`: a new initrd, by the tree's own mkinitramfs", "etc/motd"),
+];
+
+/// Publishes `rounds` times after each kind of change, in turn with the bare copy, and prints the figures; into the README
+/// as well, where asked.
+pub fn run(paths: &Paths, mirror: Option<&str>, rounds: usize, readme: bool) -> Result<()> {
+    image::build_all(paths, mirror)?;
+    let server = Server::make(paths, mirror)?;
+    server.publish()?;
+    let mut text = format!(
+        "{}, {}. {rounds} times each, in turn; median (least to most), in seconds.\n\n\
+         | what has changed | `sidus publish` | `rsync -aHAX --delete --link-dest` | ratio | at most | |\n\
+         |---|---|---|---|---|---|\n",
+        readme::today()?,
+        readme::machine()
+    );
+    for (what, file) in CHANGES {
+        let (mut publications, mut copies) = (Vec::new(), Vec::new());
+        for round in 1..=rounds {
+            server.change(file, round)?;
+            let copy = server.copy()?;
+            let publication = server.publish()?;
+            eprintln!("  {what}, round {round} of {rounds}: publish {publication:.2} s, rsync {copy:.2} s");
+            copies.push(copy);
+            publications.push(publication);
+        }
+        let (publication, copy) = (Spread::of(publications.into_iter())?, Spread::of(copies.into_iter())?);
+        let ratio = publication.median / copy.median;
+        let verdict = if ratio <= MOST { "held" } else { "MISSED" };
+        writeln!(text, "| {what} | {publication} | {copy} | {ratio:.2} | {MOST} | {verdict} |")?;
+    }
+    server.remove()?;
+    println!("\n{text}");
+    if readme {
+        readme::fill(paths, &README_MARKS, &text)?;
+    }
+    Ok(())
+}
+
+/// A server's files, in a folder.
+struct Server {
+    root: PathBuf,
+    sidus: PathBuf,
+    log: PathBuf,
+}
+
+impl Server {
+    fn make(paths: &Paths, mirror: Option<&str>) -> Result<Self> {
+        let programs = programs::build(paths)?;
+        let sidus = programs::build_server(paths)?;
+        let server =
+            Self { root: paths.images().join("bench-publish"), sidus, log: paths.log().join("bench-publish.log") };
+        let mut command = image::in_a_namespace();
+        command.arg(paths.source("bench/server")).arg(&server.root).arg(programs);
+        command.arg(Served::find(paths, mirror)?.tarball());
+        step::run("the files of a server", &mut command, &server.log, Duration::from_secs(300))?;
+        Ok(server)
+    }
+
+    fn change(&self, file: &str, round: usize) -> Result<()> {
+        // In the namespace, whose root owns the tree.
+        let write = format!("echo {round} >\"$1\"");
+        self.runs(&["sh", "-c", &write, "sh"], &[&self.root.join(TREE).join(file)]).map(drop)
+    }
+
+    fn publish(&self) -> Result<f64> {
+        let before = self.current();
+        let sidus = self.sidus.display().to_string();
+        let root = self.root.display().to_string();
+        let took = self.runs(&[&sidus, "--root", &root, "publish", "hpc"], &[])?;
+        if self.current() == before {
+            bail!("sidus publish made no generation: see {}", self.log.display());
+        }
+        Ok(took)
+    }
+
+    fn copy(&self) -> Result<f64> {
+        let generations = self.root.join(GENERATIONS);
+        let copy = generations.join(".bare");
+        let last = generations.join(self.current().context("no generation is current")?);
+        let link = format!("--link-dest={}", last.display());
+        let from = format!("{}/", self.root.join(TREE).display());
+        let took = self.runs(&["rsync", "-aHAX", "--delete", &link, &from], &[&copy])?;
+        self.runs(&["rm", "-r"], &[&copy])?;
+        Ok(took)
+    }
+
+    fn remove(&self) -> Result<()> {
+        self.runs(&["rm", "-r"], &[&self.root]).map(drop)
+    }
+
+    /// The generation that nodes boot.
+    fn current(&self) -> Option<PathBuf> {
+        std::fs::read_link(self.root.join(GENERATIONS).join("current")).ok()
+    }
+
+    /// Runs a command on these files; how many seconds it took. Before that the disk has nothing left to do.
+    fn runs(&self, words: &[&str], paths: &[&Path]) -> Result<f64> {
+        rustix::fs::sync();
+        let mut command: Command = image::in_a_namespace();
+        command.args(words).args(paths);
+        let started = Instant::now();
+        let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+        let took = started.elapsed().as_secs_f64();
+        if !output.status.success() {
+            bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(took)
+    }
+}
