@@ -85,6 +85,16 @@ fn a_command_has_what_it_needs_and_leaves_nothing() {
     assert!(of_tree(&machine) == before, "the tree is as it was");
 }
 
+/// More of them than one digit can number: a shell's redirection knows no others.
+#[test]
+fn a_command_has_none_of_the_files_that_sidus_was_started_with() {
+    let machine = server("tree-inherited");
+    plant(&machine);
+    let wrapper = ["sh", "-c", "exec 3</dev/null 4</dev/null 5</dev/null 9</dev/null; exec \"$@\"", "sh"];
+    let output = machine.sidus_by(&wrapper, &["tree", "run", "hpc", "--", "ls", "/proc/self/fd"]);
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), "0\n1\n2\n3\n"));
+}
+
 /// The tree's files.
 fn of_tree(machine: &Machine) -> BTreeMap<String, String> {
     let mut state = machine.state();

@@ -32,6 +32,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod generation;
+pub mod inherited;
 pub mod init;
 pub mod node;
 pub mod output;
