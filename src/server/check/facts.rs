@@ -98,7 +98,7 @@ impl Facts {
 fn state_of(unit: &str) -> String {
     // 3: it is not active; 4: there is no such unit.
     let asked = Run::systemctl(&["is-active", unit]).or_status(3).or_status(4);
-    match command::run(Around { root: Path::new("/"), lock: None, interrupted: None }, &asked) {
+    match command::run(Around::question(Path::new("/")), &asked) {
         Ok(said) => String::from_utf8_lossy(&said).trim().to_owned(),
         Err(error) => format!("not known: {error}"),
     }

@@ -40,6 +40,8 @@ const LONGEST_LINE: usize = 500;
 const READS_AT_ONCE: usize = 64;
 /// How long a command that is asked to end may take to do so.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a command may take that answers a question: what it asks in turn (a disk, a service) may be dead.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// What a command is run with.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +52,16 @@ pub struct Around<'a> {
     pub lock: Option<&'a Lock>,
     /// Set when this program is to end; without it, the command is not to be ended.
     pub interrupted: Option<&'a AtomicBool>,
+    /// How long it may take; one that does something may take as long as that takes.
+    pub limit: Option<Duration>,
+}
+
+impl<'a> Around<'a> {
+    /// For a command on the machine whose root is `root` that answers a question, and changes nothing.
+    #[must_use]
+    pub const fn question(root: &'a Path) -> Self {
+        Self { root, lock: None, interrupted: None, limit: Some(ANSWER) }
+    }
 }
 
 /// Runs it to its end and returns what it wrote to its standard output, unless that went to the terminal.
@@ -93,9 +105,13 @@ pub fn run(around: Around<'_>, run: &Run) -> Result<Vec<u8>, CommandError> {
     };
     let mut running =
         Running { child, progress, out: Vec::new(), lines: [Lines::default(), Lines::default()], asked: None };
-    let status = if terminal { running.child.wait() } else { running.follow(around.interrupted) }.map_err(lost)?;
-    if running.asked.is_some() {
-        return Err(CommandError::Interrupted { command: name });
+    let status = if terminal { running.child.wait() } else { running.follow(around) }.map_err(lost)?;
+    match running.asked {
+        None => {}
+        Some((_, Reason::Interrupted)) => return Err(CommandError::Interrupted { command: name }),
+        Some((_, Reason::TooLong(limit))) => {
+            return Err(CommandError::TooLong { command: name, seconds: limit.as_secs() })
+        }
     }
     let good = |code| code == 0 || run.also_good.contains(&code);
     if status.code().is_some_and(good) {
@@ -139,13 +155,21 @@ struct Running {
     progress: Option<Progress>,
     out: Vec<u8>,
     lines: [Lines; 2],
-    /// When it was asked to end.
-    asked: Option<Instant>,
+    /// When it was asked to end, and why.
+    asked: Option<(Instant, Reason)>,
+}
+
+/// Why a command is asked to end.
+#[derive(Debug, Clone, Copy)]
+enum Reason {
+    Interrupted,
+    TooLong(Duration),
 }
 
 impl Running {
     /// Reads until the command has ended. What it left running may keep the pipes open; that is not waited for.
-    fn follow(&mut self, interrupted: Option<&AtomicBool>) -> io::Result<ExitStatus> {
+    fn follow(&mut self, around: Around<'_>) -> io::Result<ExitStatus> {
+        let started = Instant::now();
         let mut pipes = [self.child.stdout.take().map(OwnedFd::from), self.child.stderr.take().map(OwnedFd::from)]
             .map(|fd| fd.map(File::from));
         for pipe in pipes.iter().flatten() {
@@ -171,20 +195,22 @@ impl Running {
                 let latest = self.lines.iter().filter_map(|lines| lines.latest.as_ref()).max_by_key(|(when, _)| *when);
                 progress.show(latest.map_or("", |(_, line)| line.as_str()));
             }
-            if interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-                self.end()?;
+            if around.interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                self.end(Reason::Interrupted)?;
+            } else if let Some(limit) = around.limit.filter(|limit| started.elapsed() > *limit) {
+                self.end(Reason::TooLong(limit))?;
             }
         }
     }
 
     /// Asks all of it to end; when that takes too long, it is not asked.
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self, why: Reason) -> io::Result<()> {
         let signal = match self.asked {
             None => Signal::TERM,
-            Some(asked) if asked.elapsed() > PATIENCE => Signal::KILL,
+            Some((asked, _)) if asked.elapsed() > PATIENCE => Signal::KILL,
             Some(_) => return Ok(()),
         };
-        self.asked.get_or_insert_with(Instant::now);
+        self.asked.get_or_insert_with(|| (Instant::now(), why));
         match kill_process_group(Pid::from_child(&self.child), signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(errno) => Err(errno.into()),

@@ -2,7 +2,7 @@ use super::super::tests::alone;
 use super::*;
 
 fn around<'a>() -> Around<'a> {
-    Around { root: Path::new("/"), lock: None, interrupted: None }
+    Around { root: Path::new("/"), lock: None, interrupted: None, limit: None }
 }
 
 fn shell(script: &str) -> Run {
@@ -74,6 +74,18 @@ fn a_command_is_ended_with_all_that_it_started() {
     let around = Around { interrupted: Some(&flag), ..around() };
     let ended = run(around, &shell("sleep 30; echo not reached")).unwrap_err().to_string();
     assert!(ended.ends_with(": interrupted"), "{ended}");
+    assert!(started.elapsed() < PATIENCE);
+}
+
+#[test]
+fn a_question_is_not_waited_for_forever() {
+    let started = Instant::now();
+    let around = Around { limit: Some(Duration::from_secs(1)), ..Around::question(Path::new("/")) };
+    let ended = run(around, &shell("sleep 30; echo not reached")).unwrap_err().to_string();
+    assert_eq!(
+        ended,
+        "sh -c 'sleep 30; echo not reached': no answer within 1 s; run it by hand to see what it waits for"
+    );
     assert!(started.elapsed() < PATIENCE);
 }
 

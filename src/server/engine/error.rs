@@ -116,6 +116,14 @@ pub enum CommandError {
         /// The last lines that it wrote.
         last: String,
     },
+    /// It was ended, since a question is not to take so long.
+    #[error("{command}: no answer within {seconds} s; run it by hand to see what it waits for")]
+    TooLong {
+        /// The command.
+        command: String,
+        /// So many seconds.
+        seconds: u64,
+    },
     /// It was ended, as someone wished.
     #[error("{command}: interrupted")]
     Interrupted {

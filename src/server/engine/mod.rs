@@ -322,7 +322,7 @@ impl Engine {
             Action::Rename { from, to } => file::rename(root, from, to)?,
             Action::Replace { from, to, keep } => file::replace(root, from, to, keep.as_deref())?,
             Action::Volume(renaming) => {
-                volume::perform(Around { root, lock: self.lock.as_ref(), interrupted }, renaming)?;
+                volume::perform(self.around(interrupted), renaming)?;
             }
             Action::Run(run) => return self.run(run, interrupted),
         }
@@ -335,8 +335,12 @@ impl Engine {
             eprintln!("  not run, since --root means another machine: {run}");
             return Ok(false);
         }
-        command::run(Around { root: self.root(), lock: self.lock.as_ref(), interrupted }, run)?;
+        command::run(self.around(interrupted), run)?;
         Ok(true)
+    }
+
+    fn around<'a>(&'a self, interrupted: Option<&'a AtomicBool>) -> Around<'a> {
+        Around { root: self.root(), lock: self.lock.as_ref(), interrupted, limit: None }
     }
 }
 

@@ -149,7 +149,7 @@ impl Volumes {
             return Err(EngineError::foreign(path, why, "run the command there"));
         }
         let list = Run::new("lvs").args(&["--noheadings", "--options", "lv_name", group(path)]).from_package("lvm2");
-        let said = command::run(Around { root, lock: None, interrupted: None }, &list)?;
+        let said = command::run(Around::question(root), &list)?;
         Ok(Self::parse(&String::from_utf8_lossy(&said)))
     }
 

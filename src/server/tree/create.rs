@@ -288,7 +288,7 @@ impl Facts {
 
 fn ask(root: &Path) -> Result<String, EngineError> {
     let run = Run::new("apt-get").path_after("--option=Dir=", "/").args(&sources::ASK);
-    let written = command::run(Around { root, lock: None, interrupted: None }, &run)?;
+    let written = command::run(Around::question(root), &run)?;
     Ok(String::from_utf8_lossy(&written).into_owned())
 }
 
