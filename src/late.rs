@@ -1,22 +1,17 @@
-//! The command line of `rootaufs-shutdown`: what `rootaufs` and systemd call. No person does.
+//! The command line of `rootaufs-shutdown`: what systemd calls. No person does.
 
 use std::ffi::OsString;
 
 use rustix::system::RebootCommand;
 
-use crate::keeper::Task;
 use crate::shutdown::command;
 
-/// What is said where nothing is understood: who started it is another version of this project.
-pub const MISMATCH: &str =
-    "rootaufs-shutdown does not know these arguments: install the same version of rootaufs into \
-                            initramfs and tree";
+/// What is said where nothing is understood.
+pub const USAGE: &str = "rootaufs-shutdown: for systemd alone: see rootaufs(8), SHUTDOWN";
 
 /// What the program is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
-    /// Be the keeper.
-    Keep(Task),
     /// Watch the session while the node goes down.
     Watch(RebootCommand),
     /// End the machine, as systemd-shutdown(8) asks for it: the options after the verb are systemd's own.
@@ -28,7 +23,7 @@ pub enum Verb {
 pub fn parse(arguments: &[OsString]) -> Option<Verb> {
     match arguments {
         [verb, how] if verb == "shutdown-watch" => command(how).map(Verb::Watch),
-        [verb, ..] => command(verb).map(Verb::End).or_else(|| Task::parse(arguments).map(Verb::Keep)),
+        [verb, ..] => command(verb).map(Verb::End),
         [] => None,
     }
 }
@@ -40,7 +35,7 @@ mod tests {
     #[test]
     fn arguments_become_verbs() {
         let table = [
-            ("keep-here 1 - -", Some(Verb::Keep(Task { session: 1, recovery: None, reserved: None }))),
+            ("keep-here 1 - -", None),
             ("shutdown-watch kexec", Some(Verb::Watch(RebootCommand::Kexec))),
             ("poweroff --log-level 6 --timeout 90000000us", Some(Verb::End(RebootCommand::PowerOff))),
             ("shutdown-watch exit", None),

@@ -103,7 +103,8 @@ fn keep(root: &Path, session: Option<u32>) -> Result<String, String> {
     };
     // What the session of the boot has to keep reserved.
     let reserved = own.filter(|lun| lun.session == session).and_then(|lun| lun.guard.parse().ok());
-    let pid = keeper::start(&Task { session, recovery: None, reserved }).map_err(|error| error.to_string())?;
+    let task = Task { session, recovery: None, reserved };
+    let pid = keeper::start_another(root, &task).map_err(|error| error.to_string())?;
     Ok(format!("session {session} has a keeper, process {pid}\n"))
 }
 

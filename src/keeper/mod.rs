@@ -4,6 +4,7 @@
 //! It protects the root that it must not need: once it runs it opens nothing but the kernel's own files and `/run`, by
 //! folders that it opened before the switch, and all of its memory is locked.
 
+mod another;
 mod error;
 mod guard;
 mod pace;
@@ -20,8 +21,9 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub use self::another::{start_another, AnotherError};
 pub use self::error::KeeperError;
-pub use self::start::{start, StartError};
+pub use self::start::{stay_behind, StartError};
 pub use self::task::Task;
 use rustix::mm::{mlockall, MlockAllFlags};
 use rustix::process::{configure_io_flusher_behavior, geteuid, pidfd_open, setsid, Pid, PidfdFlags};

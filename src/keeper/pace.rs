@@ -23,21 +23,25 @@ pub fn pause(blocked: Duration, refused: Option<Duration>, attempt: Duration) ->
     every.saturating_sub(attempt).max(SHORTEST)
 }
 
-/// What was said last of a fault.
+/// So many reasons are known at a time: while a cable is out, two take turns.
+const REASONS: usize = 4;
+
+/// What was said of a fault, and when; the oldest first.
 #[derive(Debug, Default)]
-pub struct Said {
-    last: Option<(Duration, String)>,
-}
+pub struct Said(Vec<(Duration, String)>);
 
 impl Said {
-    /// Whether `why` is to be said now: when it is another reason than before, or a minute later.
+    /// Whether `why` is to be said now: when it was not said within the last minute.
     pub fn is_news(&mut self, blocked: Duration, why: &str) -> bool {
-        let known =
-            self.last.as_ref().is_some_and(|(when, what)| what == why && blocked.saturating_sub(*when) < REMIND);
-        if !known {
-            self.last = Some((blocked, why.to_owned()));
+        self.0.retain(|(when, _)| blocked.saturating_sub(*when) < REMIND);
+        if self.0.iter().any(|(_, what)| what == why) {
+            return false;
         }
-        !known
+        if self.0.len() >= REASONS {
+            self.0.remove(0);
+        }
+        self.0.push((blocked, why.to_owned()));
+        true
     }
 }
 
@@ -65,10 +69,22 @@ mod tests {
     #[test]
     fn what_is_news_is_said_once_a_minute() {
         let mut said = Said::default();
-        for (second, why, expected) in
-            [(1, "down", true), (2, "down", false), (3, "silent", true), (62, "silent", false), (63, "silent", true)]
-        {
+        for (second, why, expected) in [
+            (1, "down", true),
+            (2, "down", false),
+            (3, "silent", true),
+            (4, "down", false),
+            (5, "silent", false),
+            (60, "down", false),
+            (61, "down", true),
+            (62, "silent", false),
+            (63, "silent", true),
+        ] {
             assert_eq!(said.is_news(Duration::from_secs(second), why), expected, "{second} s: {why}");
         }
+        for number in 0..100 {
+            assert!(said.is_news(Duration::from_secs(70), &number.to_string()));
+        }
+        assert_eq!(said.0.len(), REASONS);
     }
 }

@@ -1,4 +1,4 @@
-//! Starts a keeper: the program that stays, as a process of its own.
+//! Starts a keeper: `rootaufs-initramfs` as a process of its own, which stays.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -17,8 +17,9 @@ use thiserror::Error;
 use super::report::NAME;
 use super::task::Task;
 use crate::iscsi::deadline::{within, Deadline};
-use crate::shutdown::PROGRAM;
 
+/// What runs: at boot, the program that is to stay.
+const SELF: &str = "/proc/self/exe";
 /// How long it may take to begin.
 const LIMIT: Duration = Duration::from_secs(30);
 /// What it says when it is at work; anything else is what went wrong.
@@ -40,12 +41,20 @@ pub enum StartError {
     Timeout,
 }
 
-/// Starts a keeper, and returns its process when it is at work.
+/// Stays behind: starts this program once more, as a keeper, and returns its process when it is at work.
 ///
 /// # Errors
 /// [`StartError`]
-pub fn start(task: &Task) -> Result<u32, StartError> {
-    let (pid, output) = spawn(task)?;
+pub fn stay_behind(task: &Task) -> Result<u32, StartError> {
+    start(Path::new(SELF), task)
+}
+
+/// As [`stay_behind`], for the program at this path.
+///
+/// # Errors
+/// [`StartError`]
+pub(super) fn start(program: &Path, task: &Task) -> Result<u32, StartError> {
+    let (pid, output) = spawn(program, task)?;
     let read = move || {
         let mut said = String::new();
         output.take(LONGEST).read_to_string(&mut said).map(|_| said)
@@ -62,7 +71,7 @@ pub fn start(task: &Task) -> Result<u32, StartError> {
 }
 
 /// The process, and what it says.
-fn spawn(task: &Task) -> io::Result<(Pid, File)> {
+fn spawn(program: &Path, task: &Task) -> io::Result<(Pid, File)> {
     let arguments = std::iter::once(NAME.to_owned()).chain(task.arguments()).map(CString::new);
     let arguments: Vec<CString> = arguments.collect::<Result<_, _>>()?;
     let (output, given) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -72,8 +81,7 @@ fn spawn(task: &Task) -> io::Result<(Pid, File)> {
         files.add_dup2(from.as_raw_fd(), to)?;
     }
     let no_environment: [&CStr; 0] = [];
-    // The copy in memory: what lies on the root would keep that from being unmounted at the end.
-    let pid = posix_spawn(Path::new(PROGRAM), &files, &PosixSpawnAttr::init()?, &arguments, &no_environment)?;
+    let pid = posix_spawn(program, &files, &PosixSpawnAttr::init()?, &arguments, &no_environment)?;
     let pid = Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::InvalidData)?;
     Ok((pid, output.into()))
 }

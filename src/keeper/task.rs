@@ -1,4 +1,4 @@
-//! What a keeper is told when it is started: arguments of `rootaufs-shutdown`.
+//! What a keeper is told when it is started: arguments of `rootaufs-initramfs`.
 
 use std::ffi::OsString;
 use std::time::Duration;

@@ -333,7 +333,7 @@ impl Lun {
             _ => None,
         };
         let task = keeper::Task { session: session.connection.sid, recovery: Some(recovery), reserved };
-        Ok(format!("process {}", keeper::start(&task)?))
+        Ok(format!("process {}", keeper::stay_behind(&task)?))
     }
 
     /// What came of it all; `None` before the volume is found.

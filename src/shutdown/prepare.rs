@@ -12,7 +12,7 @@ use crate::file_error::FileError;
 use crate::mount::{self, MountError};
 use crate::view;
 
-/// The program that stays: the keeper is started from it, and systemd-shutdown(8) becomes it.
+/// The program that ends the machine: systemd-shutdown(8) becomes it.
 pub const PROGRAM: &str = "/run/initramfs/shutdown";
 /// The same in the tree.
 pub const IN_TREE: &str = "usr/lib/sidus/rootaufs-shutdown";
@@ -60,7 +60,7 @@ const VERBS: [&str; 4] = ["poweroff", "reboot", "halt", "kexec"];
 /// Why a shutdown could not be prepared.
 #[derive(Debug, Error)]
 pub enum PrepareError {
-    /// The tree's program that stays until the shutdown.
+    /// The tree's program for the shutdown.
     #[error("cannot read {}: {source}", path.display())]
     Program {
         /// Where it should be.
@@ -90,7 +90,7 @@ impl PrepareError {
     }
 }
 
-/// The program that stays, as the tree on `tree` has it.
+/// The program for the shutdown, as the tree on `tree` has it.
 ///
 /// # Errors
 /// [`PrepareError`] names the file: it is missing, or no regular file, or too long.
