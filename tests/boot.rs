@@ -62,7 +62,7 @@ fn a_tree_that_is_exported_read_write_survives_a_node_that_writes_everywhere() -
     let lab = Lab::open()?;
     let before = lab.server().shell().run(MANIFEST, Duration::from_secs(300))?;
     // The server exports to this node read-write, and the kernel is told to mount it so.
-    let mut node = lab.node(66).cmdline("aufs=tmpfs rw").boot()?;
+    let mut node = lab.node(66).bare().cmdline("aufs=tmpfs rw").boot()?;
     node.wait_running()?;
     assert!(lab.server().run("exportfs -v")?.contains("10.13.20.66"));
     let wrote = node.output(
@@ -83,7 +83,7 @@ fn a_tree_that_is_exported_read_write_survives_a_node_that_writes_everywhere() -
 
 #[test]
 fn without_aufs_the_plain_root_boots() -> Result<()> {
-    let mut node = Lab::open()?.node(24).boot()?;
+    let mut node = Lab::open()?.node(24).bare().boot()?;
     node.wait_shell()?;
     assert!(node.run("findmnt -no FSTYPE /")?.starts_with("nfs"));
     assert_eq!(node.run("ls -d /ro /rw /aufs /run/motd.d/sidus 2>/dev/null || true")?, "");
@@ -171,7 +171,7 @@ fn a_program_that_crashes_is_said_so() -> Result<()> {
 
 #[test]
 fn on_failure_panic_gives_a_shell_where_panic_is_not_set() -> Result<()> {
-    let mut node = Lab::open()?.node(29).cmdline("aufs=tmpfs sidus.union=aufs").boot()?;
+    let mut node = Lab::open()?.node(29).bare().cmdline("aufs=tmpfs sidus.union=aufs").boot()?;
     node.expect("rootaufs: now: panic, since nothing else is asked for (sidus.on_failure=panic)", INITRAMFS)?;
     node.expect("(initramfs)", INITRAMFS)?;
     // The state before: the root is where it was, and nothing of ours is left.
@@ -209,7 +209,7 @@ fn on_failure_reboot_reboots() -> Result<()> {
 
 #[test]
 fn on_failure_ro_boots_the_plain_root_read_only() -> Result<()> {
-    let mut node = Lab::open()?.node(66).cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=ro rw").boot()?;
+    let mut node = Lab::open()?.node(66).bare().cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=ro rw").boot()?;
     node.wait_shell()?;
     assert!(node.run("findmnt -no FSTYPE /")?.starts_with("nfs"));
     let refused = node.output("touch /etc/x", Duration::from_secs(60))?;
@@ -316,7 +316,7 @@ mod faults {
     #[test]
     fn a_full_layer_says_so_and_the_node_lives_on() -> Result<()> {
         let line = "aufs=tmpfs sidus.tmpfs.size=48m sidus.tmpfs.inodes=3k";
-        let mut node = Lab::open()?.node(33).cmdline(line).boot()?;
+        let mut node = Lab::open()?.node(33).bare().cmdline(line).boot()?;
         check_union(&mut node)?;
         let full = node.output("dd if=/dev/zero of=/var/full bs=1M", Duration::from_secs(60))?;
         assert!(full.text.contains("No space left on device"), "{}", full.text);

@@ -182,7 +182,7 @@ mod faults {
     fn the_node_loses_power_again_and_again() -> Result<()> {
         let lab = Lab::open()?;
         let target = Target::new(&lab, 136).by_lio(3336)?;
-        let mut victim = Victim::boot(&lab, target, 136, 3336)?;
+        let mut victim = Victim::boot_bare(&lab, target, 136, 3336)?;
         let times = if durations().len() > 1 { 20 } else { 3 };
         let (mut file, mut records) = (RECORDS.to_owned(), 0);
         for time in 1..=times {
@@ -215,7 +215,7 @@ mod faults {
              cp --sparse=always $image /srv/small; ln -sf /srv/small/$(basename $image) $image",
         )?;
         target.serve_by_lio(3337, &initiator(137))?;
-        let mut victim = Victim::boot(&lab, target, 137, 3337)?;
+        let mut victim = Victim::boot_bare(&lab, target, 137, 3337)?;
         let fill = "dd if=/dev/urandom of=/var/fill bs=1M count=200 conv=fsync";
         let full = victim.node.output(fill, Duration::from_secs(180))?;
         assert_ne!(full.status, 0, "{}", full.text);
@@ -237,7 +237,7 @@ mod faults {
     fn the_lun_is_resized() -> Result<()> {
         let lab = Lab::open()?;
         let target = Target::new(&lab, 138).by_lio(3338)?;
-        let mut victim = Victim::boot(&lab, target, 138, 3338)?;
+        let mut victim = Victim::boot_bare(&lab, target, 138, 3338)?;
         // LIO takes a file's size once: the target goes for a moment.
         victim.survive(
             "LUN resized, from 400 to 800 MiB",

@@ -33,7 +33,7 @@ fn reserved_by(owner: u8) -> String {
 
 /// Boots a node that writes record after record to its LUN.
 fn boot_writer(lab: &Lab, number: u8, port: u16, more: &str) -> Result<Node> {
-    let mut node = lab.node(number).cmdline(&(line(number, port) + more)).boot()?;
+    let mut node = lab.node(number).bare().cmdline(&(line(number, port) + more)).boot()?;
     node.expect(UNION, INITRAMFS)?;
     start_writer(&mut node)?;
     Ok(node)
@@ -73,7 +73,7 @@ fn recovers(node: &mut Node, fault: impl FnOnce(&mut Node) -> Result<()>) -> Res
 
 /// Another node finds the LUN of node `owner` taken.
 fn is_refused(lab: &Lab, number: u8, owner: u8, port: u16) -> Result<()> {
-    let mut other = lab.node(number).cmdline(&line(owner, port)).boot()?;
+    let mut other = lab.node(number).bare().cmdline(&line(owner, port)).boot()?;
     other.expect("rootaufs: FAILED: keep other nodes from writing to it: /dev/sd", INITRAMFS)?;
     other.expect(&reserved_by(owner), INITRAMFS)?;
     other.expect("rootaufs: remedy: shut that node down", INITRAMFS)?;
@@ -97,7 +97,7 @@ fn comes_back(mut node: Node, target: &Target, cache: &str) -> Result<()> {
 
 /// A node that was shut down has given its LUN back.
 fn is_free(lab: &Lab, number: u8, owner: u8, port: u16) -> Result<()> {
-    let mut other = lab.node(number).cmdline(&line(owner, port)).boot()?;
+    let mut other = lab.node(number).bare().cmdline(&line(owner, port)).boot()?;
     other.expect(UNION, INITRAMFS)?;
     other.power_cut()
 }
@@ -108,7 +108,7 @@ fn without_reservations_the_file_system_has_to_guard_itself() -> Result<()> {
     let target = Target::new(&lab, 188).by_lio(3388)?;
     target.set_reservations_by_lio(false)?;
     let boot = |more: &str, expected: &[&str]| -> Result<()> {
-        let mut node = lab.node(188).cmdline(&format!("{} sidus.debug{more}", line(188, 3388))).boot()?;
+        let mut node = lab.node(188).bare().cmdline(&format!("{} sidus.debug{more}", line(188, 3388))).boot()?;
         expected.iter().try_for_each(|text| node.expect(text, INITRAMFS))?;
         node.power_cut()
     };
@@ -187,7 +187,7 @@ mod faults {
         node.set_link(false)?;
         target.kill_own_tgtd()?;
         target.serve_by_own_tgtd(3385)?;
-        let mut other = lab.node(186).cmdline(&line(185, 3385)).boot()?;
+        let mut other = lab.node(186).bare().cmdline(&line(185, 3385)).boot()?;
         other.expect(UNION, INITRAMFS)?;
         node.set_link(true)?;
         node.expect(&format!("rootaufs: LUN LOST: {}", reserved_by(186)), INITRAMFS)?;
@@ -200,7 +200,7 @@ mod faults {
         assert!(!left.contains("session1\n"), "{left}");
         node.power_cut()?;
         // It was dead for good, and now the other one is: a third one is told to take the LUN.
-        let mut third = lab.node(187).cmdline(&format!("{} sidus.iscsi.guard=take", line(185, 3385))).boot()?;
+        let mut third = lab.node(187).bare().cmdline(&format!("{} sidus.iscsi.guard=take", line(185, 3385))).boot()?;
         third.expect(UNION, INITRAMFS)?;
         third.wait_shell()?;
         // Whatever the other one still writes, the target refuses.

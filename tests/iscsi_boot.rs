@@ -104,7 +104,7 @@ fn mutual_chap_at_a_target_for_this_node_alone_and_no_secret_anywhere() -> Resul
 fn what_was_synced_survives_a_power_cut() -> Result<()> {
     let lab = Lab::open()?;
     let target = Target::new(&lab, 103).by_tgt()?;
-    let mut node = lab.node(103).cmdline(TGT).boot()?;
+    let mut node = lab.node(103).bare().cmdline(TGT).boot()?;
     node.wait_shell()?;
     // Every number that stands on the console was synced before.
     node.run(
@@ -175,7 +175,7 @@ fn a_target_that_comes_up_later_is_waited_for() -> Result<()> {
 fn a_target_that_never_comes_up_is_not_waited_for_for_ever() -> Result<()> {
     let lab = Lab::open()?;
     let line = format!("{} sidus.timeout=20 sidus.on_failure=tmpfs", lio(3267));
-    let mut node = lab.node(107).cmdline(&line).boot()?;
+    let mut node = lab.node(107).bare().cmdline(&line).boot()?;
     node.expect("rootaufs: FAILED: find the target that bears this node's address at 10.13.20.14:3267", INITRAMFS)?;
     node.expect("rootaufs: now: tmpfs instead; what is written is gone after a reboot", INITRAMFS)?;
     node.wait_shell()?;
@@ -257,8 +257,8 @@ fn two_nodes_have_two_luns() -> Result<()> {
     let lab = Lab::open()?;
     Target::new(&lab, 114).by_tgt()?;
     Target::new(&lab, 115).by_tgt()?;
-    let mut one = lab.node(114).cmdline(TGT).boot()?;
-    let mut two = lab.node(115).cmdline(TGT).boot()?;
+    let mut one = lab.node(114).bare().cmdline(TGT).boot()?;
+    let mut two = lab.node(115).bare().cmdline(TGT).boot()?;
     for node in [&mut one, &mut two] {
         node.wait_shell()?;
         check_union(node, "/dev/sda", "ext4")?;
@@ -275,7 +275,7 @@ fn the_generic_kernel_with_digests_and_a_target_that_is_named() -> Result<()> {
     let target = Target::new(&lab, 116).by_lio(3276)?;
     let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14 ISCSI_TARGET_PORT=3276 sidus.iscsi.target=iqn.2013-04.zone.sidus.target:{ip} \
                 sidus.iscsi.lun=0 sidus.iscsi.digest=crc32c panic=30";
-    let mut node = lab.node(116).kernel(Kernel::Generic).cmdline(line).boot()?;
+    let mut node = lab.node(116).bare().kernel(Kernel::Generic).cmdline(line).boot()?;
     node.wait_shell()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     let digests = node.run("cat /sys/class/iscsi_connection/connection1:0/{header_digest,data_digest}")?;
@@ -355,7 +355,7 @@ fn a_portal_of_version_6_by_the_second_card_and_one_lun_of_two() -> Result<()> {
              --ra-param=$card,4 --pid-file=/run/ra.pid",
     )?;
     let line = format!("aufs=iscsi ISCSI_TARGET_IP=[fd13:20::14] sidus.iscsi.target={} panic=30", iqn(120));
-    let boot = |more: &str| lab.node(120).idle_card().cmdline(&format!("{line}{more}")).boot();
+    let boot = |more: &str| lab.node(120).bare().idle_card().cmdline(&format!("{line}{more}")).boot();
     let mut node = boot("")?;
     node.expect(
         "several disks, and no sidus.iscsi.lun=: the target offers LUN 0 (controller), LUN 1 (disk), LUN 2 (disk)",
@@ -381,7 +381,7 @@ fn a_redirection_is_followed() -> Result<()> {
     let target = Target::new(&lab, 119).by_tgt()?;
     target.redirect_tgt("10.13.20.14", 3279)?;
     target.serve_by_lio(3279, &initiator(119))?;
-    let mut node = lab.node(119).cmdline(TGT).boot()?;
+    let mut node = lab.node(119).bare().cmdline(TGT).boot()?;
     node.expect(UNION, INITRAMFS)?;
     node.wait_shell()?;
     assert!(node.run("rootaufs status")?.contains(&format!("target      {} at 10.13.20.14:3279", iqn(119))));
@@ -393,7 +393,7 @@ fn a_redirection_is_followed() -> Result<()> {
 fn never_up(number: u8, on_failure: &str, then: &str) -> Result<Node> {
     let lab = Lab::open()?;
     let line = format!("{} sidus.timeout=10 sidus.on_failure={on_failure}", lio(3280));
-    let mut node = lab.node(number).cmdline(&line).boot()?;
+    let mut node = lab.node(number).bare().cmdline(&line).boot()?;
     node.expect("rootaufs: FAILED: find the target that bears this node's address at 10.13.20.14:3280", INITRAMFS)?;
     node.expect(&format!("rootaufs: now: {then}"), INITRAMFS)?;
     Ok(node)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sidus_lab::faults::note;
 use sidus_lab::records;
 use sidus_lab::target::Target;
-use sidus_lab::{Lab, Node, Result};
+use sidus_lab::{Lab, Node, NodeBuilder, Result};
 
 /// How long a disk may stay blocked after the fault is over: 3 s are the aim, and the rest is for a host with much
 /// else to do. The figure itself is printed.
@@ -31,8 +31,17 @@ pub struct Victim {
 impl Victim {
     /// Boots from a target that is served at `port`.
     pub fn boot(lab: &Lab, target: Target, number: u8, port: u16) -> Result<Self> {
+        Self::boot_as(lab.node(number), target, port)
+    }
+
+    /// As [`Victim::boot`], where the fault is none of what else runs on a node.
+    pub fn boot_bare(lab: &Lab, target: Target, number: u8, port: u16) -> Result<Self> {
+        Self::boot_as(lab.node(number).bare(), target, port)
+    }
+
+    fn boot_as(node: NodeBuilder, target: Target, port: u16) -> Result<Self> {
         let line = format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:{port} root=LABEL=ISCSI panic=30");
-        let mut node = lab.node(number).cmdline(&line).boot()?;
+        let mut node = node.cmdline(&line).boot()?;
         node.wait_shell()?;
         let mut victim = Self { node, target, recoveries: 0 };
         victim.write_to(RECORDS)?;
