@@ -1,6 +1,7 @@
 //! The benchmark: `rootaufs` against shell scripts and Debian's overlayroot, booted in turn in one lab.
 
 pub mod publish;
+pub mod switch;
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 
 use crate::lab::Lab;
+use crate::node::UNCHANGING;
 use crate::paths::Paths;
 use crate::server::Server;
 use crate::target::Target;
@@ -23,6 +25,8 @@ struct Contender {
     initrd: &'static str,
     /// What its boot adds to the command line; one that fails ends at once.
     cmdline: &'static str,
+    /// NFS options for its root, beside Debian's defaults.
+    nfs: &'static str,
 }
 
 /// Contenders that do the same; the first is held against each of the others.
@@ -38,17 +42,28 @@ const CONTESTS: [Contest; 2] = [
     Contest {
         title: "aufs=tmpfs",
         contenders: &[
-            Contender { name: "rootaufs", initrd: "rootaufs", cmdline: "aufs=tmpfs panic=1" },
-            Contender { name: "shell script", initrd: "shell", cmdline: "aufs=tmpfs panic=1" },
-            Contender { name: "overlayroot", initrd: "overlayroot", cmdline: "overlayroot=tmpfs panic=1" },
+            Contender { name: "rootaufs", initrd: "rootaufs", cmdline: "aufs=tmpfs panic=1", nfs: "" },
+            Contender { name: "shell script", initrd: "shell", cmdline: "aufs=tmpfs panic=1", nfs: "" },
+            Contender {
+                name: "rootaufs, with the NFS options for a generation",
+                initrd: "rootaufs",
+                cmdline: "aufs=tmpfs panic=1",
+                nfs: UNCHANGING,
+            },
+            Contender { name: "overlayroot", initrd: "overlayroot", cmdline: "overlayroot=tmpfs panic=1", nfs: "" },
         ],
         lun: false,
     },
     Contest {
         title: "aufs=iscsi (tgt, ext4 on the whole LUN)",
         contenders: &[
-            Contender { name: "rootaufs", initrd: "rootaufs", cmdline: ISCSI },
-            Contender { name: "shell script with iscsistart and blkid", initrd: "shell-iscsi", cmdline: ISCSI },
+            Contender { name: "rootaufs", initrd: "rootaufs", cmdline: ISCSI, nfs: "" },
+            Contender {
+                name: "shell script with iscsistart and blkid",
+                initrd: "shell-iscsi",
+                cmdline: ISCSI,
+                nfs: "",
+            },
         ],
         lun: true,
     },
@@ -174,7 +189,8 @@ fn boot(lab: &Lab, contest: &Contest, contender: &Contender, work: &Path) -> Res
     let before = ServerCost::now(lab)?;
     let initrd = work.join(format!("{}.initrd", contender.initrd));
     let scenario = format!("bench-{}", contender.initrd);
-    let mut node = lab.node(NODE).scenario(&scenario).cmdline(contender.cmdline).initrd(&initrd).boot()?;
+    let node = lab.node(NODE).scenario(&scenario).nfs_options(contender.nfs).cmdline(contender.cmdline);
+    let mut node = node.initrd(&initrd).boot()?;
     node.wait_running()?;
     let cost = ServerCost::now(lab)?;
     let upper = if contest.lun { "ext4" } else { "tmpfs" };
@@ -331,7 +347,7 @@ impl Sizes {
             ("beyond the overlay module, overlayroot adds", size("overlayroot")?.saturating_sub(with_module)),
             ("the program in the initramfs, uncompressed", early),
             ("the program in the tree", program),
-            ("the program that stays in the memory of a node with a LUN", late),
+            ("the program for the shutdown of a node with a LUN", late),
         ];
         Ok(Self { rows, added, program: program.max(early).max(late) })
     }

@@ -29,6 +29,8 @@ const HELP: &str = "\
                         rootaufs against a shell script and overlayroot, N boots of each (5); --readme: into the README
   bench publish [--rounds N] [--readme]
                         sidus publish against a bare rsync, N of each (5)
+  bench switch [--rounds N] [--readme]
+                        rootaufs switch against a reboot by PXE, N of each (5)
   help
 
   --mirror ADDRESS      where Debian's packages come from, instead of from where apt takes them
@@ -74,7 +76,8 @@ fn run() -> Result<ExitCode> {
             let run = match options.words.as_slice() {
                 [] => bench::run,
                 [what] if what == "publish" => bench::publish::run,
-                _ => bail!("lab bench: expected nothing, or publish"),
+                [what] if what == "switch" => bench::switch::run,
+                _ => bail!("lab bench: expected nothing, publish or switch"),
             };
             run(&paths, mirror, options.rounds, options.readme)?;
         }
