@@ -2,114 +2,15 @@
 //! `./qemu/lab test sidus_boot` runs these.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
 
+mod administrator;
 mod common;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use administrator::{is_told, moves, runs_on, Administrator, STOPPED, TOLD, TREE};
 use common::{check_union, trouble_on_console, INITRAMFS};
-use sidus_lab::address::{address, mac};
-use sidus_lab::faults::note;
-use sidus_lab::{Firmware, Lab, Node, Result};
-
-/// The tree that the lab's server has.
-const TREE: &str = "hpc";
-/// Where a copy of it is made, in an emulated machine that others keep busy.
-const LONG: Duration = Duration::from_secs(400);
-/// From the request for a switch until all services have stopped.
-const STOPPED: Duration = Duration::from_secs(120);
-/// Until `rootaufs watch` has told what was published: it looks every 30 seconds.
-const TOLD: Duration = Duration::from_secs(90);
-
-/// The server has one administrator at a time: the next one's command would not be carried out.
-static ADMINISTRATOR: Mutex<()> = Mutex::new(());
-
-/// The administrator, for as long as this value lives.
-struct Administrator {
-    lab: Lab,
-    _alone: MutexGuard<'static, ()>,
-}
-
-impl Administrator {
-    fn comes() -> Result<Self> {
-        let alone = ADMINISTRATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Self { lab: Lab::open()?, _alone: alone })
-    }
-
-    /// What `sidus` with these words says; it has to succeed.
-    fn sidus(&self, words: &str) -> Result<String> {
-        let output = self.lab.server().shell().run(&format!("sidus {words}"), LONG)?;
-        assert_eq!(output.status, 0, "sidus {words}: {}", output.text);
-        Ok(output.text)
-    }
-
-    /// What `sidus` says when it refuses.
-    fn sidus_refuses(&self, words: &str) -> Result<String> {
-        let output = self.lab.server().shell().run(&format!("sidus {words}"), LONG)?;
-        assert_eq!(output.status, 1, "sidus {words}: {}", output.text);
-        Ok(output.text)
-    }
-
-    fn run(&self, command: &str) -> Result<String> {
-        self.lab.server().run(command)
-    }
-
-    /// The generation that nodes boot.
-    fn current(&self) -> Result<String> {
-        Ok(self.run(&format!("readlink /srv/sidus/generations/{TREE}/current"))?.trim().to_owned())
-    }
-
-    /// Adds a node, whose number its name has; one that an earlier run has left is gone.
-    fn add(&self, number: u8, words: &str) -> Result<()> {
-        self.sidus(&format!("node remove node{number} --discard-disk --force"))?;
-        let (mac, ip) = (mac(number), address(number));
-        let said = self.sidus(&format!("node add {mac} --ip {ip} --name node{number} --tree {TREE} {words}"))?;
-        assert!(said.ends_with(&format!("sidus: node node{number} can boot\n")), "{said}");
-        Ok(())
-    }
-
-    /// What `sidus status` has on a node, word by word.
-    fn status_of(&self, number: u8) -> Result<Vec<String>> {
-        let table = self.sidus("status")?;
-        let name = format!("node{number}");
-        let row = table.lines().find(|line| line.split_whitespace().next() == Some(&name));
-        Ok(row.unwrap_or_default().split_whitespace().skip(1).map(str::to_owned).collect())
-    }
-}
-
-/// Where a generation is, as nodes mount it.
-fn source(generation: &str) -> String {
-    format!("10.13.20.13:/srv/sidus/generations/{TREE}/{generation}")
-}
-
-/// A node that runs on this generation, and mounts it as what never changes.
-fn runs_on(node: &mut Node, generation: &str) -> Result<()> {
-    assert_eq!(node.run("findmnt -no SOURCE /ro")?.trim(), source(generation));
-    let options = node.run("findmnt -no OPTIONS /ro")?;
-    let options: Vec<_> = options.trim().split(',').collect();
-    for option in ["ro", "nocto", "acregmin=600", "acregmax=600", "acdirmin=600", "acdirmax=600"] {
-        assert!(options.contains(&option), "{option} is not in {options:?}");
-    }
-    Ok(())
-}
-
-/// Moves by `rootaufs switch`, with these `words` for it.
-fn moves(node: &mut Node, words: &str, to: &str) -> Result<()> {
-    // The command channel ends with all other services: the answer comes before.
-    let command = format!("sleep 1; rootaufs switch {words} >/run/switch.log 2>&1");
-    node.run(&format!("setsid sh -c '{command}' </dev/null >/dev/null 2>&1 &"))?;
-    let requested = Instant::now();
-    node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED)?;
-    node.wait_running()?;
-    println!("sidus: moved to {to}, running after {:.1?}", requested.elapsed());
-    runs_on(node, to)
-}
-
-/// The node is told which generation is out.
-fn is_told(node: &mut Node, running: &str, current: &str) -> Result<()> {
-    let words = format!("{current} is out, and this node runs on {running}");
-    node.wait_until(&format!("rootaufs status | grep -q 'generation  {words}'"), TOLD)
-}
+use sidus_lab::address::address;
+use sidus_lab::{Firmware, Lab, Result};
 
 #[test]
 fn a_machine_that_is_no_node_boots_the_default_entry_by_uefi() -> Result<()> {
@@ -204,71 +105,65 @@ fn a_node_with_a_disk_keeps_what_it_writes_and_nobody_else_gets_it() -> Result<(
     Ok(())
 }
 
-/// A name by which `./qemu/lab test faults` finds it.
-mod faults {
-    use super::*;
+/// Runs programs, reads what was not read before, and writes, until something fails.
+const WORKS: &str = "#!/bin/sh
+    n=0
+    while n=$((n + 1)); do
+        for file in $(find /usr/bin -xtype f | shuf -n 20); do cat $file >/dev/null || exit 1; done
+        /usr/bin/id >/dev/null && /usr/bin/env true && ls -lR /etc >/dev/null && sh -c 'uname -a' >/var/works || exit 1
+        echo $n >/run/works
+    done";
 
-    /// Runs programs, reads what was not read before, and writes, until something fails.
-    const WORKS: &str = "#!/bin/sh
-        n=0
-        while n=$((n + 1)); do
-            for file in $(find /usr/bin -xtype f | shuf -n 20); do cat $file >/dev/null || exit 1; done
-            /usr/bin/id >/dev/null && /usr/bin/env true && ls -lR /etc >/dev/null && sh -c 'uname -a' >/var/works || exit 1
-            echo $n >/run/works
-        done";
+/// How many generations come, one after the other; `SIDUS_TEST_GENERATIONS` in the environment has another number.
+fn generations() -> Result<u32> {
+    std::env::var("SIDUS_TEST_GENERATIONS").map_or(Ok(3), |number| Ok(number.parse()?))
+}
 
-    #[test]
-    fn a_node_works_on_while_generations_are_published() -> Result<()> {
-        const NODE: u8 = 201;
-        let all = std::env::var_os("SIDUS_LAB_FAULTS").is_some();
-        let times = if all { 20 } else { 3 };
+#[test]
+fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()> {
+    const NODE: u8 = 201;
+    let administrator = Administrator::comes()?;
+    let first = administrator.current()?;
+    administrator.add(NODE, "--persistent 400M")?;
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+    let mut node = Lab::open()?.node(NODE).pxe(Firmware::Bios).boot()?;
+    node.wait_running()?;
+    runs_on(&mut node, &first)?;
+    assert!(!node.run("rootaufs status")?.contains("generation  "));
+    let row = administrator.status_of(NODE)?;
+    assert_eq!(row.get(1..4).unwrap_or_default(), ["up", &format!("{TREE}/{first}"), "disk"], "{row:?}");
+    println!("{}", administrator.sidus("tree list")?);
+    drop(administrator);
+
+    node.run(&format!(
+        "echo before >/etc/written; cat >/run/work <<'END'\n{WORKS}\nEND\n\
+         nohup sh /run/work >/run/worked 2>&1 & echo $! >/run/work.pid"
+    ))?;
+    node.wait_until("[ -s /run/works ] || [ -s /run/worked ]", TOLD)?;
+    let mut last = first.clone();
+    for time in 1..=generations()? {
         let administrator = Administrator::comes()?;
-        let first = administrator.current()?;
-        administrator.add(NODE, "")?;
-        assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
-        drop(administrator);
-        let mut node = Lab::open()?.node(NODE).pxe(Firmware::Bios).boot()?;
-        check_union(&mut node)?;
-        runs_on(&mut node, &first)?;
-        assert!(!node.run("rootaufs status")?.contains("generation  "));
-
-        let administrator = Administrator::comes()?;
-        let row = administrator.status_of(NODE)?;
-        assert_eq!(row.get(1..4).unwrap_or_default(), ["up", &format!("{TREE}/{first}"), "memory"], "{row:?}");
-        let list = administrator.sidus("tree list")?;
-        println!("{list}");
-        drop(administrator);
-
-        node.run(&format!(
-            "cat >/run/work <<'END'\n{WORKS}\nEND\nnohup sh /run/work >/run/worked 2>&1 & echo $! >/run/work.pid"
-        ))?;
-        node.wait_until("[ -s /run/works ] || [ -s /run/worked ]", TOLD)?;
-        let mut last = first.clone();
-        for time in 1..=times {
-            let administrator = Administrator::comes()?;
-            let change = format!(
-                "lib=/usr/lib/x86_64-linux-gnu/libc.so.6; cp $lib $lib.new && mv $lib.new $lib; echo {time} >/srv/notice"
-            );
-            administrator.sidus(&format!("tree run {TREE} -- sh -c '{change}'"))?;
-            let published = Instant::now();
-            let said = administrator.sidus(&format!("publish {TREE}"))?;
-            println!("sidus: published within {:.1?}: {said}", published.elapsed());
-            last = administrator.current()?;
-            // What began afterwards is done, too.
-            let done: u64 = node.run("cat /run/worked /run/works")?.trim().parse()?;
-            node.wait_until(&format!("[ $(cat /run/works) -gt $(({done} + 1)) ]"), TOLD)?;
-        }
-        assert_eq!(
-            node.run("cat /run/worked; dmesg | grep -ci 'stale file' || true; kill $(cat /run/work.pid)")?,
-            "0\n"
+        let change = format!(
+            "lib=/usr/lib/x86_64-linux-gnu/libc.so.6; cp $lib $lib.new && mv $lib.new $lib; echo {time} >/srv/notice"
         );
-        is_told(&mut node, &first, &last)?;
-        node.power_off()?;
-        Administrator::comes()?.sidus("node remove node201").map(drop)?;
-        note(
-            &format!("{times} generations are published while a node works, libc among what is new"),
-            "no ESTALE, no program that fails",
-            "so it did",
-        )
+        administrator.sidus(&format!("tree run {TREE} -- sh -c '{change}'"))?;
+        let published = Instant::now();
+        let said = administrator.sidus(&format!("publish {TREE}"))?;
+        println!("sidus: published within {:.1?}: {said}", published.elapsed());
+        last = administrator.current()?;
+        // What began afterwards is done, too.
+        let done: u64 = node.run("cat /run/worked /run/works")?.trim().parse()?;
+        node.wait_until(&format!("[ $(cat /run/works) -gt $(({done} + 1)) ]"), TOLD)?;
     }
+    let found = node.run("cat /run/worked; dmesg | grep -ci 'stale file' || true; kill $(cat /run/work.pid)")?;
+    assert_eq!(found, "0\n");
+    is_told(&mut node, &first, &last)?;
+
+    // No generation goes while it moves.
+    let administrator = Administrator::comes()?;
+    moves(&mut node, "", &last)?;
+    assert_eq!(node.run("cat /etc/written /srv/notice")?, format!("before\n{}\n", generations()?));
+    node.power_off()?;
+    trouble_on_console(&mut node)?;
+    administrator.sidus("node remove node201 --discard-disk").map(drop)
 }
