@@ -18,7 +18,7 @@ pub const COMMAND: &str = "rootaufs";
 /// for the root.
 pub const EARLY: &str = "rootaufs-initramfs";
 
-/// What a node with a LUN keeps in memory until it goes down.
+/// How a node with a LUN goes down.
 pub const LATE: &str = "rootaufs-shutdown";
 
 /// The names of the nodes' programs.
@@ -28,7 +28,7 @@ pub const ALL: [&str; 3] = [COMMAND, EARLY, LATE];
 pub const SERVER: &str = "sidus";
 
 /// What that is built with.
-pub(crate) const SERVER_FEATURE: &str = "sidus/server";
+const SERVER_FEATURE: &str = "sidus/server";
 
 /// Builds the nodes' programs and says in which folder they are.
 pub fn build(paths: &Paths) -> Result<PathBuf> {

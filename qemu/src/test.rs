@@ -3,22 +3,16 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::thread::ScopedJoinHandle;
+use std::time::Instant;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{anyhow, bail, Context, Result};
 
 use crate::paths::Paths;
-use crate::programs::SERVER_FEATURE;
 use crate::server::Server;
 use crate::{faults, image, readme};
 
-/// Tests that boot machines run this many at a time: the machines share two cores with the server.
-const AT_ONCE: &str = "--test-threads=2";
-
-/// Those that wait more than they work.
-const MORE_AT_ONCE: &str = "--test-threads=3";
-
-/// Those that measure time, or do something to the server.
-const ALONE: &str = "--test-threads=1";
+/// What each run of cargo selects from: with other features, it would compile all of it once more.
+const ALL: [&str; 3] = ["--workspace", "--features", "sidus/server,sidus/root,sidus/lab"];
 
 /// The tests that need root.
 const MOUNTING: &str = "union";
@@ -83,29 +77,51 @@ impl Wanted {
         self.names.iter().any(|name| name == file)
     }
 
-    /// What to run of the files that match `target`: which, and by which parts of names.
-    fn of(&self, target: &str) -> Vec<(String, Vec<String>)> {
-        if self.is_all() {
-            return vec![(target.to_owned(), Vec::new())];
+    /// What to run of a file: the tests whose names have one of these in them, or all where there are none.
+    fn of(&self, file: &str) -> Vec<String> {
+        if self.is_whole(file) {
+            Vec::new()
+        } else {
+            self.names.clone()
         }
-        let words = |file: &str| if self.is_whole(file) { Vec::new() } else { self.names.clone() };
-        self.files.iter().filter(|file| matches(target, file)).map(|file| (file.clone(), words(file))).collect()
     }
 }
 
-/// Whether `target`, a name or `*` and its end, is that file.
-fn matches(target: &str, file: &str) -> bool {
-    target.strip_prefix('*').map_or(file == target, |end| file.ends_with(end))
+/// Files of tests that need the lab, and how they are run: its machines share two processors.
+struct Booted {
+    title: &'static str,
+    /// `tests/<file>.rs`.
+    files: &'static [&'static str],
+    /// So many of their tests at a time.
+    at_once: &'static str,
+    turn: Turn,
 }
 
-/// What needs the lab: a title, the files of tests, and how many tests at a time.
-const BOOTED: [(&str, &str, &str); 6] = [
-    ("whole boots", "*boot", AT_ONCE),
-    ("update-initramfs", "initramfs", AT_ONCE),
-    ("faults", "faults", MORE_AT_ONCE),
-    ("faults of the server", "server_faults", ALONE),
-    ("whole boots against the clock", "timed", ALONE),
-    ("shutdowns against the clock", "timed_shutdown", ALONE),
+/// When the files are run: one after the other, but those that work and those that wait side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// They boot one machine after the other.
+    Working,
+    /// They wait more than they work.
+    Waiting,
+    /// After all others: they measure time, or do something to the server that every node feels.
+    Alone,
+}
+
+const BOOTED: [Booted; 8] = [
+    Booted {
+        title: "whole boots",
+        files: &["boot", "guard_boot", "iscsi_boot", "initramfs"],
+        at_once: "2",
+        turn: Turn::Working,
+    },
+    Booted { title: "faults", files: &["faults"], at_once: "2", turn: Turn::Waiting },
+    Booted { title: "network managers", files: &["network_boot"], at_once: "2", turn: Turn::Waiting },
+    Booted { title: "generations", files: &["sidus_boot", "switch_boot"], at_once: "2", turn: Turn::Alone },
+    Booted { title: "targets of tgt", files: &["sidus_tgt_boot"], at_once: "1", turn: Turn::Alone },
+    Booted { title: "faults of the server", files: &["server_faults"], at_once: "1", turn: Turn::Alone },
+    Booted { title: "whole boots against the clock", files: &["timed"], at_once: "1", turn: Turn::Alone },
+    Booted { title: "shutdowns against the clock", files: &["timed_shutdown"], at_once: "1", turn: Turn::Alone },
 ];
 
 /// Runs the tests in the files that `names` are, and those whose names contain one of them; without names, all, and
@@ -130,28 +146,29 @@ fn run_wanted(
     built: impl FnOnce(),
 ) -> Result<Count> {
     let names = &wanted.names;
-    let mut count = Count::default();
-    let mut cargo = Cargo { paths, seen: Vec::new(), faults: wanted.is_whole("faults") };
+    let cargo = Cargo { paths, faults: wanted.is_whole("faults") };
+    let mut ran = Ran::default();
     if wanted.is_all() {
-        count.add(checks(paths)?);
+        ran.count.add(checks(paths)?);
     }
-    count.add(cargo.test("unit tests", &["--workspace", "--features", SERVER_FEATURE], &[], names)?);
-    let in_lab = |file: &str| BOOTED.iter().any(|(_, target, _)| matches(target, file));
-    for file in wanted.files.iter().filter(|file| wanted.is_whole(file) && *file != MOUNTING && !in_lab(file)) {
-        count.add(cargo.test(file, &["--package", "sidus", "--features", SERVER_FEATURE, "--test", file], &[], &[])?);
+    let in_lab = |file: &str| BOOTED.iter().any(|booted| booted.files.contains(&file));
+    let here = wanted.files.iter().filter(|file| *file != MOUNTING && !in_lab(file));
+    let (whole, others): (Vec<_>, Vec<_>) = here.partition(|file| wanted.is_whole(file));
+    let others: Vec<_> = others.into_iter().flat_map(|file| ["--test", file]).collect();
+    ran.add(cargo.test("unit tests", &[&["--lib", "--bins"], others.as_slice()].concat(), names)?);
+    for file in whole {
+        ran.add(cargo.test(file, &["--test", file], &[])?);
     }
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
-        for (file, words) in wanted.of(MOUNTING) {
-            let options = ["--package", "sidus", "--features", "root", "--test", &file];
-            count.add(cargo.test("mount namespaces", &options, &[], &words)?);
-        }
+        ran.add(cargo.test("mount namespaces", &["--test", MOUNTING], &wanted.of(MOUNTING))?);
     }
     let mut booting = Vec::new();
-    for (title, target, threads) in BOOTED {
-        for (file, words) in wanted.of(target) {
-            if words.is_empty() || cargo.has(&file, &words)? {
-                booting.push((title, threads, file, words));
+    for booted in &BOOTED {
+        for file in booted.files {
+            let words = wanted.of(file);
+            if words.is_empty() || cargo.has(file, &words)? {
+                booting.push(Booting { booted, file, words });
             }
         }
     }
@@ -159,21 +176,16 @@ fn run_wanted(
         built();
         match booted(paths, mirror) {
             Ok(server) => {
-                let run = booting.into_iter().map(|(title, threads, file, words)| {
-                    cargo.test(title, &["--package", "sidus", "--features", "lab", "--test", &file], &[threads], &words)
-                });
-                let counts: Vec<_> = run.collect();
+                let found = cargo.boot_all(booting);
                 server.stop()?;
-                for counted in counts {
-                    count.add(counted?);
-                }
-                if readme && count.failed == 0 {
+                ran.add(found?);
+                if readme && ran.count.failed == 0 {
                     readme::fill(paths, &faults::README_MARKS, &faults::table(paths)?)?;
                 }
             }
             Err(error) => {
                 println!("FAILED: the lab: {error:#}");
-                count.add(Count::one(false));
+                ran.count.add(Count::one(false));
             }
         }
     }
@@ -181,12 +193,12 @@ fn run_wanted(
         println!("NOT RUN: the tests in mount namespaces (tests/{MOUNTING}.rs), which need root");
     }
     for name in names {
-        if !cargo.seen.iter().any(|test| test.contains(name.as_str())) {
+        if !ran.seen.iter().any(|test| test.contains(name.as_str())) {
             println!("FAILED: no test was run that {name:?} means");
-            count.add(Count::one(false));
+            ran.count.add(Count::one(false));
         }
     }
-    Ok(count)
+    Ok(ran.count)
 }
 
 fn booted(paths: &Paths, mirror: Option<&str>) -> Result<Server> {
@@ -242,22 +254,85 @@ fn shell_files(paths: &Paths) -> Result<Vec<String>> {
     Ok(names.split('\0').filter(|name| !name.is_empty()).filter(is_shell).map(str::to_owned).collect())
 }
 
+/// A file that is run.
+struct Booting {
+    booted: &'static Booted,
+    file: &'static str,
+    /// The tests whose names have one of these in them, or all.
+    words: Vec<String>,
+}
+
+/// What ran.
+#[derive(Debug, Default)]
+struct Ran {
+    count: Count,
+    /// The names of the tests.
+    seen: Vec<String>,
+}
+
+impl Ran {
+    fn add(&mut self, other: Self) {
+        self.count.add(other.count);
+        self.seen.extend(other.seen);
+    }
+}
+
 /// `cargo test`, as often as it takes.
 struct Cargo<'a> {
     paths: &'a Paths,
-    /// The names of the tests that ran.
-    seen: Vec<String>,
     /// Whether the whole suite of faults is asked for, which takes long, not its core.
     faults: bool,
 }
 
 impl Cargo<'_> {
-    /// Runs the tests whose names contain one of `words`, shows what is printed, and sums what libtest counts. A run that
-    /// ends without a count failed.
-    fn test(&mut self, title: &str, options: &[&str], to_tests: &[&str], words: &[String]) -> Result<Count> {
+    /// Runs the tests whose names contain one of `words`.
+    fn test(&self, title: &str, options: &[&str], words: &[String]) -> Result<Ran> {
         heading(title);
+        self.run(title, "", options, &[], words)
+    }
+
+    /// Runs files that need the lab, each in its turn.
+    fn boot_all(&self, files: Vec<Booting>) -> Result<Ran> {
+        heading("the programs that boot nodes");
+        let mut all = Command::new("cargo");
+        all.args(["test", "--quiet", "--no-run"]).args(ALL);
+        for file in &files {
+            all.args(["--test", file.file]);
+        }
+        let status = all.current_dir(self.paths.project()).status().context("cannot run cargo")?;
+        if !status.success() {
+            bail!("the tests that boot nodes cannot be compiled");
+        }
+        let (alone, together): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.booted.turn == Turn::Alone);
+        let (waiting, working): (Vec<_>, Vec<_>) =
+            together.into_iter().partition(|file| file.booted.turn == Turn::Waiting);
+        let mut ran = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| self.boot_each(&waiting));
+            let mut ran = self.boot_each(&working)?;
+            ran.add(waiting.join().map_err(|_| anyhow!("the thread that runs the tests that wait ended"))??);
+            Ok::<_, anyhow::Error>(ran)
+        })?;
+        ran.add(self.boot_each(&alone)?);
+        Ok(ran)
+    }
+
+    fn boot_each(&self, files: &[Booting]) -> Result<Ran> {
+        let mut ran = Ran::default();
+        for Booting { booted, file, words } in files {
+            let started = Instant::now();
+            heading(&format!("{}: {file}", booted.title));
+            let at_once = ["--test-threads", booted.at_once];
+            ran.add(self.run(file, &format!("{file}: "), &["--test", file], &at_once, words)?);
+            println!("{file}: took {:.0} s", started.elapsed().as_secs_f64());
+        }
+        Ok(ran)
+    }
+
+    /// Shows what is printed, each line after `prefix`, and sums what libtest counts. A run that ends without a count failed.
+    fn run(&self, title: &str, prefix: &str, options: &[&str], to_tests: &[&str], words: &[String]) -> Result<Ran> {
         let mut child = Command::new("cargo")
             .args(["test", "--no-fail-fast"])
+            .args(ALL)
             .args(options)
             .arg("--")
             .args(to_tests)
@@ -269,32 +344,34 @@ impl Cargo<'_> {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot run cargo")?;
-        let mut count = Count::default();
+        let mut ran = Ran::default();
         if words.is_empty() {
             // A whole file is asked for by its own name.
-            self.seen.extend(options.last().map(|file| (*file).to_owned()));
+            ran.seen.extend(options.last().map(|file| (*file).to_owned()));
         }
         let output = child.stdout.take().context("cargo has no output")?;
         for line in BufReader::new(output).lines() {
             let line = line.context("cannot read cargo's output")?;
-            println!("{line}");
+            println!("{prefix}{line}");
             if let Some(counted) = parse(&line) {
-                count.add(counted);
+                ran.count.add(counted);
             }
-            self.seen.extend(test_of(&line).map(str::to_owned));
+            ran.seen.extend(test_of(&line).map(str::to_owned));
         }
         let success = child.wait()?.success();
-        if !success && count.failed == 0 {
+        if !success && ran.count.failed == 0 {
             println!("FAILED: {title}: cargo test ended without a failed test");
-            count.add(Count::one(false));
+            ran.count.add(Count::one(false));
         }
-        Ok(count)
+        Ok(ran)
     }
 
     /// Whether a file of tests that need the lab has one whose name contains one of `words`.
     fn has(&self, file: &str, words: &[String]) -> Result<bool> {
         let output = Command::new("cargo")
-            .args(["test", "--quiet", "--package", "sidus", "--features", "lab", "--test", file, "--", "--list"])
+            .args(["test", "--quiet"])
+            .args(ALL)
+            .args(["--test", file, "--", "--list"])
             .args(words)
             .current_dir(self.paths.project())
             .stderr(Stdio::inherit())
@@ -331,21 +408,29 @@ mod tests {
 
     #[test]
     fn a_name_means_a_file_or_what_is_in_names() {
-        let runs = |names: &[&str], target: &str| {
-            let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-            let wanted = Wanted { names: owned(names), files: owned(&["boot", "faults", "iscsi_boot"]) };
-            let run = |(file, words): (String, Vec<String>)| [vec![file], words].concat().join(" ");
-            wanted.of(target).into_iter().map(run).collect::<Vec<_>>()
-        };
-        for (names, target, expected) in [
-            (&[][..], "*boot", vec!["*boot"]),
-            (&["chap"], "*boot", vec!["boot chap", "iscsi_boot chap"]),
-            (&["boot"], "*boot", vec!["boot", "iscsi_boot boot"]),
-            (&["iscsi_boot", "chap"], "*boot", vec!["boot iscsi_boot chap", "iscsi_boot"]),
-            (&["chap"], "faults", vec!["faults chap"]),
+        let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        for (names, file, expected) in [
+            (&[][..], "boot", &[][..]),
+            (&["chap"], "iscsi_boot", &["chap"]),
+            (&["boot"], "boot", &[]),
+            (&["boot"], "iscsi_boot", &["boot"]),
+            (&["iscsi_boot", "chap"], "iscsi_boot", &[]),
+            (&["iscsi_boot", "chap"], "faults", &["iscsi_boot", "chap"]),
         ] {
-            assert_eq!(runs(names, target), expected, "{names:?}, {target}");
+            let wanted = Wanted { names: owned(names), files: owned(&["boot", "faults", "iscsi_boot"]) };
+            assert_eq!(wanted.of(file), owned(expected), "{names:?}, {file}");
         }
+    }
+
+    #[test]
+    fn every_file_that_needs_the_lab_has_its_turn() {
+        let manifest = include_str!("../../Cargo.toml");
+        let targets = manifest.split("[[test]]").skip(1).filter(|target| target.contains("[\"lab\"]"));
+        let mut needed: Vec<_> = targets.filter_map(|target| target.split('"').nth(1)).collect();
+        let mut run: Vec<_> = BOOTED.iter().flat_map(|booted| booted.files).copied().collect();
+        needed.sort_unstable();
+        run.sort_unstable();
+        assert_eq!(needed, run);
     }
 
     #[test]
