@@ -39,6 +39,10 @@ mod faults {
             )?;
             victim.has_recovered(1)?;
         }
+        // It takes connections, and answers none: by then the session is lost, and a login waits.
+        let tell = |signal: &str| lab.server().run(&format!("kill -{signal} $(cat /run/tgtd.130)")).map(drop);
+        victim.survive("tgtd halted for 15 s", Duration::from_secs(15), |_, _| tell("STOP"), |_, _| tell("CONT"))?;
+        victim.has_recovered(1)?;
         let target = victim.target.clone();
         victim.finish()?;
         target.kill_own_tgtd()

@@ -30,7 +30,7 @@ use rustix::process::{configure_io_flusher_behavior, geteuid, pidfd_open, setsid
 use rustix::rand::GetRandomFlags;
 
 use self::error::AttemptError;
-use self::pace::{pause, Said};
+use self::pace::{login, pause, Said};
 use self::report::{uptime_ms, KeeperReport, State};
 use self::sysfs::{Sysfs, SysfsError};
 use crate::file_error::FileError;
@@ -45,8 +45,6 @@ use crate::iscsi::session::{log_in_again, Plan, SessionError};
 use crate::iscsi::status::Retry;
 use crate::kmsg::{Level, Log};
 
-/// How long one login may take, once the portal took the connection.
-const LOGIN: Duration = Duration::from_secs(10);
 /// How often it looks whether iscsid has done its work.
 const LOOK: Duration = Duration::from_millis(500);
 /// After so long a session that is logged in is iscsid's work, though it was never seen to be out.
@@ -73,6 +71,8 @@ struct Fault {
     since: Instant,
     tries: u32,
     said: Said,
+    /// How many logins were not over in time.
+    late: u32,
     /// Where the target sent the last attempt.
     detour: Option<Portal>,
     /// Since when the target says what a person has to change.
@@ -81,7 +81,7 @@ struct Fault {
 
 impl Default for Fault {
     fn default() -> Self {
-        Self { since: Instant::now(), tries: 0, said: Said::default(), detour: None, refused: None }
+        Self { since: Instant::now(), tries: 0, late: 0, said: Said::default(), detour: None, refused: None }
     }
 }
 
@@ -233,7 +233,8 @@ impl Keeper {
             }
             let attempt = Instant::now();
             fault.tries = fault.tries.saturating_add(1);
-            let error = match self.log_in(&mut fault) {
+            let limit = login(fault.late);
+            let error = match self.log_in(&mut fault, limit) {
                 Ok(()) => break,
                 Err(AttemptError::Session { source: SessionError::Guard(why), .. }) if why.is_loss() => {
                     return Err(self.give_up(why));
@@ -242,6 +243,9 @@ impl Keeper {
             };
             if !self.is_there()? {
                 return Err(KeeperError::Ended { sid: self.report.session });
+            }
+            if attempt.elapsed() >= limit {
+                fault.late = fault.late.saturating_add(1);
             }
             self.tell(&mut fault, &error.to_string());
             sleep(pause(fault.since.elapsed(), fault.refused(&error), attempt.elapsed()));
@@ -278,12 +282,12 @@ impl Keeper {
         }
     }
 
-    fn log_in(&mut self, fault: &mut Fault) -> Result<(), AttemptError> {
+    fn log_in(&mut self, fault: &mut Fault, limit: Duration) -> Result<(), AttemptError> {
         let portal = fault.detour.take().unwrap_or(self.plan.portal);
         let plan = Plan { portal, ..self.plan.clone() };
         let challenge = random(GetRandomFlags::empty()).map_err(AttemptError::Random)?.0;
         let (connection, exp_stat_sn) = (self.sysfs.connection(), self.sysfs.exp_stat_sn()?);
-        match log_in_again(&mut self.kernel, &plan, challenge, connection, exp_stat_sn, Deadline::after(LOGIN)) {
+        match log_in_again(&mut self.kernel, &plan, challenge, connection, exp_stat_sn, Deadline::after(limit)) {
             Ok(was) => {
                 was.into_iter().for_each(|was| self.tell_whose_it_was(was));
                 Ok(())

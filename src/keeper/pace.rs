@@ -10,6 +10,9 @@ const HURRY_REFUSED: Duration = Duration::from_secs(60);
 const EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 /// The shortest pause: an attempt may fail at once.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// How long a login may take: one that a target took while it was starting may never be answered, and one that is slow
+/// must have its time in the end.
+const LOGIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// How often a fault that lasts is said again.
 const REMIND: Duration = Duration::from_secs(60);
 
@@ -21,6 +24,13 @@ pub fn pause(blocked: Duration, refused: Option<Duration>, attempt: Duration) ->
     let hurry = blocked < HURRY && refused.is_none_or(|refused| refused < HURRY_REFUSED);
     let every = if hurry { fast } else { slow };
     every.saturating_sub(attempt).max(SHORTEST)
+}
+
+/// How long the next login may take, after `late` of them that were not over in time.
+#[must_use]
+pub fn login(late: u32) -> Duration {
+    let [first, longest] = LOGIN;
+    first.saturating_mul(1 << late.min(8)).min(longest)
 }
 
 /// So many reasons are known at a time: while a cable is out, two take turns.
@@ -64,6 +74,11 @@ mod tests {
         ] {
             assert_eq!(pause(blocked, refused, attempt), expected, "{blocked:?}, {refused:?}, {attempt:?}");
         }
+    }
+
+    #[test]
+    fn a_login_that_is_not_answered_is_tried_again_soon_and_gets_more_time() {
+        assert_eq!([0, 1, 2, 3, 99].map(|late| login(late).as_secs()), [2, 4, 8, 10, 10]);
     }
 
     #[test]
