@@ -221,7 +221,7 @@ impl NodeBuilder {
         }
         let socket = qemu::escaped(&port.socket);
         add("-netdev", format!("stream,id=net,server=off,addr.type=unix,addr.path={socket}"));
-        add("-device", format!("virtio-net-pci,id=card,netdev=net,mac={}{rom},{}", mac(self.number), qemu::FRAMES));
+        add("-device", format!("virtio-net-pci,id=card,netdev=net,mac={}{rom}", mac(self.number)));
         for disk in &self.disks {
             add("-drive", format!("if=virtio,format=raw,file={}", qemu::escaped(disk)));
         }

@@ -13,10 +13,6 @@ use anyhow::{Context, Result};
 pub(crate) const CMDLINE: &str =
     "no_timer_check udev.children_max=1 systemd.default_device_timeout_sec=300 init_on_alloc=0";
 
-/// What the cards on the lab's network have in common: frames of that size, since it is frames that an emulated card takes
-/// time for.
-pub(crate) const FRAMES: &str = "host_mtu=9000";
-
 /// Arguments that every machine gets: emulated (never KVM, which may exist and yet hang), no devices but those named,
 /// the console on standard input and output, the command channel on a second serial line.
 pub(crate) fn common(name: &str, memory_mb: u32, shell: &Path, qmp: &Path) -> Vec<String> {

@@ -148,7 +148,7 @@ impl Server {
             add("-device", format!("virtio-blk-pci,drive={serial},serial={serial}"));
         }
         add("-netdev", "hubport,id=card,hubid=0".to_owned());
-        add("-device", format!("virtio-net-pci,netdev=card,mac=52:54:00:0d:14:0d,romfile=,{}", qemu::FRAMES));
+        add("-device", "virtio-net-pci,netdev=card,mac=52:54:00:0d:14:0d,romfile=".to_owned());
         for number in 0..port::COUNT {
             let socket = port::socket(&self.paths, number);
             let socket = qemu::escaped(&socket);
