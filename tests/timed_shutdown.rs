@@ -12,8 +12,8 @@ use sidus_lab::records;
 use sidus_lab::target::{initiator, iqn, Target};
 use sidus_lab::{Lab, Node, Result, Suite};
 
-/// From the request to the machine's end, with the target up: 15 s are the aim, which Debian 13 with open-iscsi misses by
-/// one here. The figure is printed.
+/// From the request to the machine's end, with the target up: 15 s are the aim, and the rest is for a host with much else
+/// to do. The figure is printed.
 const UP: Duration = Duration::from_secs(25);
 /// With the target dead: 30 s are the aim.
 const DEAD: Duration = Duration::from_secs(40);
