@@ -6,8 +6,10 @@ use rustix::system::RebootCommand;
 
 use crate::shutdown::command;
 
-/// What is said where nothing is understood.
-pub const USAGE: &str = "rootaufs-shutdown: for systemd alone: see rootaufs(8), SHUTDOWN";
+/// What is said where nothing is understood: who started it is another version of this project.
+pub const MISMATCH: &str =
+    "rootaufs-shutdown does not know these arguments: install the same version of rootaufs into \
+                            initramfs and tree";
 
 /// What the program is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

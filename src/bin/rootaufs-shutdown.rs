@@ -4,12 +4,13 @@
 //! A program of its own: the initramfs need not bring it, since `rootaufs` takes it from the tree; and it runs from
 //! memory, where all of `rootaufs` would be too much.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::getpid;
 use rustix::system::RebootCommand;
-use sidus::late::{parse, Verb, USAGE};
+use sidus::late::{parse, Verb, MISMATCH};
 use sidus::shutdown::{end, Watch};
 
 fn main() -> ExitCode {
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
         // As process 1 it must not end, whatever it is asked: systemd-shutdown(8) does the same.
         None if getpid().is_init() => end(root, RebootCommand::Restart),
         Some(Verb::End(_)) | None => {
-            eprintln!("{USAGE}");
+            // An older initramfs starts its keeper by this program, and tells on the console what it reads from there.
+            let _ = std::io::stdout().write_all(MISMATCH.as_bytes());
             ExitCode::from(2)
         }
     }
