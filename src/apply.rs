@@ -126,6 +126,7 @@ pub(crate) enum Undo {
     RemoveDirectory(PathBuf),
     Unmount(PathBuf),
     LogOut,
+    StopKeeper,
     ForgetShutdown,
     MoveBack { from: PathBuf, to: PathBuf },
     MountWritable(PathBuf),
@@ -215,7 +216,12 @@ impl<'a> Work<'a> {
                 let (host, session, volume) = lun.ends()?;
                 shutdown::prepare(root, tree, host, session, volume)?;
             }
-            Step::StartKeeper { recovery } => return Ok(Some(lun.start_keeper(*recovery)?)),
+            Step::StartKeeper => {
+                let outcome = lun.start_keeper()?;
+                undo.push(Undo::StopKeeper);
+                return Ok(Some(outcome));
+            }
+            Step::LetDiskWait { recovery } => lun.let_disk_wait(*recovery)?,
             Step::MakeLayer { layer, like, places } => layer::make(layer, like, places, log)?,
             Step::Move { from, to } => {
                 mount::move_to(from, to)?;
@@ -267,7 +273,8 @@ fn roll_back(undo: Vec<Undo>, root: &Path, lun: &mut Lun, log: &Log) -> Vec<Stri
             Undo::Unmount(at) => mount::unmount_from(at).map_err(StepError::from),
             Undo::ForgetShutdown => shutdown::forget(root).map_err(StepError::from),
             // A disk that is still mounted must keep its session.
-            Undo::LogOut if !left.is_empty() => Ok(()),
+            Undo::StopKeeper | Undo::LogOut if !left.is_empty() => Ok(()),
+            Undo::StopKeeper => lun.stop_keeper().map_err(StepError::from),
             Undo::LogOut => lun.log_out(log).map_err(StepError::from),
             Undo::MoveBack { from, to } => mount::move_to(from, to).map_err(StepError::from),
             Undo::MountWritable(at) => mount::set_mount_read_only(at, false).map_err(StepError::from),

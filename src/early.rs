@@ -40,7 +40,7 @@ mod tests {
         let table = [
             ("init", init("/root")),
             ("init --rootmnt /sysroot", init("/sysroot")),
-            ("keep-here 1 - -", Some(Verb::Keep(Task { session: 1, recovery: None, reserved: None }))),
+            ("keep-here 1 -", Some(Verb::Keep(Task { session: 1, reserved: None }))),
             ("", None),
             ("init --rootmnt", None),
             ("init /sysroot", None),

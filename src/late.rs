@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn arguments_become_verbs() {
         let table = [
-            ("keep-here 1 - -", None),
+            ("keep-here 1 -", None),
             ("shutdown-watch kexec", Some(Verb::Watch(RebootCommand::Kexec))),
             ("poweroff --log-level 6 --timeout 90000000us", Some(Verb::End(RebootCommand::PowerOff))),
             ("shutdown-watch exit", None),

@@ -145,6 +145,8 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
             if iscsi.guard != Guard::Off {
                 steps.push(Step::Guard { take: iscsi.guard == Guard::Take });
             }
+            // Before the mount, which reads and writes: it does not end while the session is lost.
+            steps.push(Step::StartKeeper);
             steps.push(Step::MountVolume { at: rw, drivers: facts.lun.clone() });
         }
     }
@@ -179,10 +181,10 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     if facts.root.fs.starts_with("nfs") || upper.is_persistent() {
         steps.push(Step::KeepNetwork);
     }
-    // Last: nothing that could still fail has to stop it again.
+    // Last: until then nothing waits for longer than the boot may.
     if let Layer::Iscsi(iscsi) = &options.layer {
         let tree = facts.rootmnt.join(RO.trim_start_matches('/'));
-        steps.extend([Step::PrepareShutdown { tree }, Step::StartKeeper { recovery: iscsi.recovery }]);
+        steps.extend([Step::PrepareShutdown { tree }, Step::LetDiskWait { recovery: iscsi.recovery }]);
     }
     Ok(Plan::Union(UnionPlan { kind, upper, lower: facts.root.clone(), steps }))
 }

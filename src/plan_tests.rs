@@ -63,16 +63,17 @@ fn iscsi_reads_like_the_article() {
              5. wait for the session's only disk\n \
              6. find the file system with LABEL=ISCSI on it\n \
              7. keep other nodes from writing to it\n \
-             8. mount the file system on /rw\n \
-             9. move /root to /ro\n"
+             8. start the keeper of the session\n \
+             9. mount the file system on /rw\n\
+             10. move /root to /ro\n"
         ),
         "{text}"
     );
     assert!(
         text.ends_with(
-            "18. keep the network below the root from all others\n\
-             19. prepare the shutdown from /root/ro\n\
-             20. start the keeper of the session\n"
+            "19. keep the network below the root from all others\n\
+             20. prepare the shutdown from /root/ro\n\
+             21. let the disk wait up to 600 s for a session that is lost\n"
         ),
         "{text}"
     );
@@ -89,12 +90,12 @@ fn iscsi_reads_like_the_article() {
     }
     assert!(!text.contains("hidden"), "{text}");
     for (guard, step) in [
-        ("", "only file system on it\n 7. keep other nodes from writing to it\n 8. mount"),
+        ("", "only file system on it\n 7. keep other nodes from writing to it\n 8. start"),
         (
             "take",
-            "only file system on it\n 7. keep other nodes from writing to it, also one that has it reserved\n 8. mount",
+            "only file system on it\n 7. keep other nodes from writing to it, also one that has it reserved\n 8. start",
         ),
-        ("off", "only file system on it\n 7. mount"),
+        ("off", "only file system on it\n 7. start"),
     ] {
         let guard = if guard.is_empty() { String::new() } else { format!(" sidus.iscsi.guard={guard}") };
         let text = steps(&format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14{guard}"), &facts(&[]));

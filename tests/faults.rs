@@ -10,10 +10,15 @@ mod faults {
 
     use sidus_lab::faults::note;
     use sidus_lab::records;
-    use sidus_lab::target::{initiator, Target};
+    use sidus_lab::target::{initiator, Content, Target};
     use sidus_lab::{Lab, Result};
 
     use crate::victim::{Victim, BACK, RECORDS};
+
+    /// Until init-bottom is over, with other machines on the same processor.
+    const INITRAMFS: Duration = Duration::from_secs(180);
+    /// Two pings of 5 s, on a busy host.
+    const LOST: Duration = Duration::from_secs(40);
 
     /// How long a fault lasts, in seconds: all of them where the faults are asked for by name, else one.
     fn durations() -> &'static [u64] {
@@ -45,6 +50,37 @@ mod faults {
         victim.has_recovered(1)?;
         let target = victim.target.clone();
         victim.finish()?;
+        target.kill_own_tgtd()
+    }
+
+    #[test]
+    fn the_target_is_halted_while_the_node_mounts() -> Result<()> {
+        let lab = Lab::open()?;
+        let target = Target::new(&lab, 139).content(Content::Whole("btrfs", "ISCSI"));
+        target.make_image()?;
+        target.serve_by_own_tgtd(3339)?;
+        let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:3339 root=LABEL=ISCSI panic=30 sidus.debug";
+        let mut node = lab.node(139).bare().cmdline(line).boot()?;
+        // The driver of Btrfs tries out its sums for a second before it mounts.
+        node.expect("rootaufs: keep other nodes from writing to it: reserved for", INITRAMFS)?;
+        lab.server().run("kill -STOP $(cat /run/tgtd.139)")?;
+        let halted = Instant::now();
+        node.expect("rootaufs: session 1 with", LOST)?;
+        assert!(!node.console().text()?.contains("rootaufs: mount the file system on /rw"), "it was mounted by then");
+        lab.server().run("kill -CONT $(cat /run/tgtd.139)")?;
+        let (again, lasted) = (Instant::now(), halted.elapsed().as_secs_f64());
+        node.expect("rootaufs: mount the file system on /rw", BACK)?;
+        let beyond = again.elapsed().as_secs_f64();
+        node.wait_shell()?;
+        assert_eq!(node.run("cat /sys/class/iscsi_session/session1/{state,recovery_tmo}")?, "LOGGED_IN\n600\n");
+        let status = node.run("rootaufs status")?;
+        assert!(status.contains("logged in again 1 times"), "{status}");
+        note(
+            "tgtd halted while the node mounts",
+            "the boot goes on",
+            &format!("{lasted:.1} s of it; mounted {beyond:.1} s after it"),
+        )?;
+        node.power_off()?;
         target.kill_own_tgtd()
     }
 

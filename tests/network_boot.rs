@@ -101,7 +101,8 @@ fn ifupdown_leaves_the_interface_alone_and_a_short_lease_is_renewed() -> Result<
     kept.check()?;
     let (last, left) = kept.lease(&lab)?;
     println!("the lease of two minutes ends {} s later after {:.0?}, and in {left} s", last - first, up.elapsed());
-    assert!(last >= first + 180 && (10..=120).contains(&left), "{first} {last} {left}");
+    // Without a renewal it would have ended long ago; with the last one in time, half of it is left, or nearly.
+    assert!(last > first && (40..=120).contains(&left), "{first} {last} {left}");
 
     // A server that gives the address to somebody else from now on.
     let nodes = "/etc/dnsmasq.d-lab/nodes";

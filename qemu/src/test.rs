@@ -198,6 +198,10 @@ fn run_wanted(
             ran.count.add(Count::one(false));
         }
     }
+    if !ran.failed.is_empty() {
+        heading("failed");
+        ran.failed.iter().for_each(|test| println!("{test}"));
+    }
     Ok(ran.count)
 }
 
@@ -268,12 +272,15 @@ struct Ran {
     count: Count,
     /// The names of the tests.
     seen: Vec<String>,
+    /// Those that failed, after the name of their file.
+    failed: Vec<String>,
 }
 
 impl Ran {
     fn add(&mut self, other: Self) {
         self.count.add(other.count);
         self.seen.extend(other.seen);
+        self.failed.extend(other.failed);
     }
 }
 
@@ -356,7 +363,12 @@ impl Cargo<'_> {
             if let Some(counted) = parse(&line) {
                 ran.count.add(counted);
             }
-            ran.seen.extend(test_of(&line).map(str::to_owned));
+            if let Some((name, passed)) = test_of(&line) {
+                ran.seen.push(name.to_owned());
+                if !passed {
+                    ran.failed.push(format!("{title}: {name}"));
+                }
+            }
         }
         let success = child.wait()?.success();
         if !success && ran.count.failed == 0 {
@@ -393,9 +405,10 @@ fn parse(line: &str) -> Option<Count> {
     Some(Count { passed: number("passed")?, failed: number("failed")? })
 }
 
-/// `test boot::plain ... ok`
-fn test_of(line: &str) -> Option<&str> {
-    line.strip_prefix("test ")?.split_once(" ... ").map(|(name, _)| name)
+/// `test boot::plain ... ok`: the test, and whether it passed.
+fn test_of(line: &str) -> Option<(&str, bool)> {
+    let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    Some((name, outcome != "FAILED"))
 }
 
 fn heading(text: &str) {
@@ -446,7 +459,8 @@ mod tests {
             assert_eq!(parse(line), Some(Count { passed, failed }), "{line}");
         }
         assert_eq!(parse("test boot::plain ... ok"), None);
-        assert_eq!(test_of("test boot::plain ... ok"), Some("boot::plain"));
+        assert_eq!(test_of("test boot::plain ... ok"), Some(("boot::plain", true)));
+        assert_eq!(test_of("test boot::plain ... FAILED"), Some(("boot::plain", false)));
         assert_eq!(test_of("test result: ok. 3 passed; 0 failed"), None);
     }
 }

@@ -103,9 +103,9 @@ fn keep(root: &Path, session: Option<u32>) -> Result<String, String> {
     };
     // What the session of the boot has to keep reserved.
     let reserved = own.filter(|lun| lun.session == session).and_then(|lun| lun.guard.parse().ok());
-    let task = Task { session, recovery: None, reserved };
+    let task = Task { session, reserved };
     let pid = keeper::start_another(root, &task).map_err(|error| error.to_string())?;
-    Ok(format!("session {session} has a keeper, process {pid}\n"))
+    Ok(format!("session {session} has a keeper, process {}\n", pid.as_raw_nonzero()))
 }
 
 fn print(text: &str) -> ExitCode {

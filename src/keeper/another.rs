@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{memfd_create, open, MemfdFlags, Mode, OFlags};
+use rustix::process::Pid;
 use thiserror::Error;
 
 use super::start::{start, StartError};
@@ -38,7 +39,7 @@ pub enum AnotherError {
 ///
 /// # Errors
 /// [`AnotherError`]
-pub fn start_another(tree: &Path, task: &Task) -> Result<u32, AnotherError> {
+pub fn start_another(tree: &Path, task: &Task) -> Result<Pid, AnotherError> {
     let copy = copy_of(tree).map_err(|source| AnotherError::Program { path: tree.join(PROGRAM), source })?;
     Ok(start(&path_of(&copy), task)?)
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use self::another::{start_another, AnotherError};
 pub use self::error::KeeperError;
-pub use self::start::{stay_behind, StartError};
+pub use self::start::{stay_behind, stop, StartError};
 pub use self::task::Task;
 use rustix::mm::{mlockall, MlockAllFlags};
 use rustix::process::{configure_io_flusher_behavior, geteuid, pidfd_open, setsid, Pid, PidfdFlags};
@@ -120,7 +120,7 @@ impl Keeper {
     /// # Errors
     /// [`KeeperError`]
     pub fn new(root: &Path, task: &Task) -> Result<Self, KeeperError> {
-        let Task { session: sid, recovery, reserved } = *task;
+        let Task { session: sid, reserved } = *task;
         let folder = |name: &str| {
             let path = root.join(name);
             Folder::open(&path).map_err(FileError::when("open", path))
@@ -136,12 +136,7 @@ impl Keeper {
             blocked_ms: 0,
             last_error: String::new(),
         };
-        let mut plan = Plan { reserved, ..sysfs.plan()? };
-        if let Some(recovery) = recovery {
-            // The kernel takes none while the connection is lost: each login tells it as well.
-            let _ = sysfs.set_recovery(recovery);
-            plan.timeouts.recovery = recovery;
-        }
+        let plan = Plan { reserved, ..sysfs.plan()? };
         let disk = reserved.map(|reserved| guard::open_disk(root, sid, reserved.lun)).transpose()?;
         Ok(Self { kernel: Kernel::open(root)?, sysfs, proc, run, log: Log::open(root), plan, report, disk })
     }
@@ -211,6 +206,8 @@ impl Keeper {
     /// Logs in again and again, until the session is back.
     fn mend(&mut self, why: &str) -> Result<(), KeeperError> {
         let mut fault = Fault::default();
+        // The boot, or a person, may have changed it since.
+        self.plan.timeouts.recovery = self.sysfs.recovery()?;
         self.log.say(
             Level::Warning,
             &format!(
@@ -272,7 +269,7 @@ impl Keeper {
         let recovery = self.plan.timeouts.recovery;
         if blocked > recovery && self.report.state != State::Failed {
             let words = format!(
-                "session {} is not back after {} s (sidus.iscsi.recovery=): the disk FAILS now, and what was written since \
+                "session {} is not back after {} s (sidus.iscsi.recovery=; in a boot, sidus.timeout=): the disk FAILS now, and what was written since \
                  the fault is lost; reboot when the target is back",
                 self.report.session,
                 recovery.as_secs()

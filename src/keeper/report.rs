@@ -66,6 +66,14 @@ impl KeeperReport {
         run.replace(FOLDER, FILE, &(json::to_string(self) + "\n"))
     }
 
+    /// Removes the one of the machine whose root is `root`: there is no keeper any more, and none is missing.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn remove(root: &Path) -> io::Result<()> {
+        fs::remove_file(root.join("run").join(FOLDER).join(FILE))
+    }
+
     /// Reads the one of the machine whose root is `root`; `None` where there is none.
     ///
     /// # Errors

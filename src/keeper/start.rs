@@ -1,4 +1,5 @@
-//! Starts a keeper: `rootaufs-initramfs` as a process of its own, which stays.
+//! Starts a keeper, `rootaufs-initramfs` as a process of its own, which stays; and ends it where the boot does not come to
+//! its end.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -10,11 +11,11 @@ use std::time::Duration;
 use nix::spawn::{posix_spawn, PosixSpawnAttr, PosixSpawnFileActions};
 use rustix::fs::{open, Mode, OFlags};
 use rustix::pipe::{pipe_with, PipeFlags};
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{kill_process, waitpid, Pid, Signal, WaitOptions};
 use rustix::stdio::{raw_stderr, raw_stdin, raw_stdout};
 use thiserror::Error;
 
-use super::report::NAME;
+use super::report::{KeeperReport, NAME};
 use super::task::Task;
 use crate::iscsi::deadline::{within, Deadline};
 
@@ -45,7 +46,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// [`StartError`]
-pub fn stay_behind(task: &Task) -> Result<u32, StartError> {
+pub fn stay_behind(task: &Task) -> Result<Pid, StartError> {
     start(Path::new(SELF), task)
 }
 
@@ -53,14 +54,14 @@ pub fn stay_behind(task: &Task) -> Result<u32, StartError> {
 ///
 /// # Errors
 /// [`StartError`]
-pub(super) fn start(program: &Path, task: &Task) -> Result<u32, StartError> {
+pub(super) fn start(program: &Path, task: &Task) -> Result<Pid, StartError> {
     let (pid, output) = spawn(program, task)?;
     let read = move || {
         let mut said = String::new();
         output.take(LONGEST).read_to_string(&mut said).map(|_| said)
     };
     match within(Deadline::after(LIMIT), read)? {
-        Some(Ok(said)) if said == READY => Ok(pid.as_raw_nonzero().get().unsigned_abs()),
+        Some(Ok(said)) if said == READY => Ok(pid),
         Some(Ok(said)) => Err(StartError::Refused(said.trim_end().to_owned())),
         Some(Err(error)) => Err(error.into()),
         None => {
@@ -68,6 +69,16 @@ pub(super) fn start(program: &Path, task: &Task) -> Result<u32, StartError> {
             Err(StartError::Timeout)
         }
     }
+}
+
+/// Ends a keeper that this process started, on the machine whose root is `root`, and its report with it.
+///
+/// # Errors
+/// Those of the process and of the file.
+pub fn stop(root: &Path, keeper: Pid) -> io::Result<()> {
+    kill_process(keeper, Signal::KILL)?;
+    waitpid(Some(keeper), WaitOptions::empty())?;
+    KeeperReport::remove(root)
 }
 
 /// The process, and what it says.

@@ -89,7 +89,7 @@ impl Sysfs {
         let text = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
         let portal: Portal = text.parse().map_err(|source| SysfsError::Portal { sid, source })?;
         let timeouts = Timeouts {
-            recovery: self.seconds(self.session_path("recovery_tmo"))?,
+            recovery: self.recovery()?,
             ping_after: self.seconds(self.connection_path("recv_tmo"))?,
             ping_answer: self.seconds(self.connection_path("ping_tmo"))?,
             ..Timeouts::default()
@@ -103,7 +103,16 @@ impl Sysfs {
         Ok(Plan { credentials: self.credentials()?, offer, timeouts, ..Plan::new(portal, target, initiator) })
     }
 
-    /// How long the disk may wait for a new login.
+    /// How long the disk waits for a new login.
+    ///
+    /// # Errors
+    /// [`SysfsError`]
+    pub fn recovery(&self) -> Result<Duration, SysfsError> {
+        self.seconds(self.session_path("recovery_tmo"))
+    }
+
+    /// Lets the disk wait for so long from now on. What is set here, no later login changes
+    /// (`recovery_tmo_sysfs_override` in the kernel's `scsi_transport_iscsi.c`).
     ///
     /// # Errors
     /// Those of the file; [`io::ErrorKind::ResourceBusy`] while the connection is lost.

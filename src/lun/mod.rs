@@ -14,12 +14,15 @@ mod uevent;
 
 use std::fmt;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
 use miniserde::{Deserialize, Serialize};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 pub use self::error::LunError;
 pub use self::guard::give_back;
@@ -32,6 +35,7 @@ use self::target::Found;
 use self::uevent::Uevents;
 use crate::facts::{FsSupport, LunSupport};
 use crate::file_error::FileError;
+use crate::folder::Folder;
 use crate::guard::{Key, Moment, Reserved};
 use crate::iscsi::credentials::CredentialsFile;
 use crate::iscsi::deadline::{within, Deadline};
@@ -42,6 +46,7 @@ use crate::iscsi::name::Portal;
 use crate::iscsi::negotiation::Offer;
 use crate::iscsi::session::{self, Session, SessionError};
 use crate::keeper;
+use crate::keeper::sysfs::Sysfs;
 use crate::kmsg::{Level, Log};
 use crate::modules;
 use crate::mount;
@@ -54,6 +59,8 @@ const SYSFS_SECTOR: u64 = 512;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a logout may take: after it, nothing of the session is left either way.
 const GOODBYE: Duration = Duration::from_secs(10);
+/// How often it looks whether a session that is lost is back.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a LUN is, for the report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +120,7 @@ pub struct Lun {
     disk: Option<Attached>,
     volume: Option<Volume>,
     guarded: Guarded,
+    keeper: Option<Pid>,
 }
 
 /// What keeps other nodes from writing to the LUN.
@@ -146,6 +154,7 @@ impl Lun {
             disk: None,
             volume: None,
             guarded: Guarded::Nobody,
+            keeper: None,
         }
     }
 
@@ -172,7 +181,7 @@ impl Lun {
         let credentials = options.credentials.as_ref().or_else(|| self.credentials.credentials_for(&found.name));
         let offer = Offer { header_digest: options.digest, data_digest: options.digest, ..Offer::default() };
         let mut kernel = Kernel::open(&self.root)?;
-        // Until there is a keeper nobody logs in again: what the disk is asked must not wait for longer than the boot may.
+        // What the disk is asked must not wait for longer than the boot may, keeper or not.
         let patience = self.deadline.remaining().unwrap_or_default().clamp(PATIENCE, options.recovery.max(PATIENCE));
         let (portal, session) = persist(self.deadline, log, &mut |deadline| {
             target::log_in(&mut kernel, found, credentials, offer, patience, deadline)
@@ -321,19 +330,57 @@ impl Lun {
         Ok((session.host, session.connection.sid, &volume.device))
     }
 
-    /// Starts what logs the session in again after a fault, for which the disk may wait for `recovery`; says which
-    /// process.
+    /// Starts what logs the session in again after a fault; says which process.
     ///
     /// # Errors
     /// [`LunError::Keeper`]
-    pub fn start_keeper(&mut self, recovery: Duration) -> Result<String, LunError> {
-        let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
+    pub fn start_keeper(&mut self) -> Result<String, LunError> {
+        let session = self.sid()?;
         let reserved = match self.guarded {
             Guarded::Reservation(reserved) => Some(reserved),
             _ => None,
         };
-        let task = keeper::Task { session: session.connection.sid, recovery: Some(recovery), reserved };
-        Ok(format!("process {}", keeper::stay_behind(&task)?))
+        let keeper = keeper::stay_behind(&keeper::Task { session, reserved })?;
+        self.keeper = Some(keeper);
+        Ok(format!("process {}", keeper.as_raw_nonzero()))
+    }
+
+    /// Ends it, if there is one.
+    ///
+    /// # Errors
+    /// [`LunError::Kernel`]
+    pub fn stop_keeper(&mut self) -> Result<(), LunError> {
+        let Some(keeper) = self.keeper.take() else { return Ok(()) };
+        keeper::stop(&self.root, keeper).map_err(|source| LunError::Kernel { doing: "stop the keeper", source })
+    }
+
+    /// Lets the disk wait for as long as `recovery` whenever the session is lost from now on. Where it is lost right now,
+    /// the keeper has to log it in first.
+    ///
+    /// # Errors
+    /// [`LunError`]
+    pub fn let_disk_wait(&self, recovery: Duration) -> Result<(), LunError> {
+        let path = self.root.join("sys");
+        let sys = Folder::open(&path).map_err(FileError::when("open", path))?;
+        let session = Sysfs::new(sys, self.sid()?);
+        loop {
+            match session.set_recovery(recovery) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
+                    return Err(LunError::Kernel { doing: "set the session's recovery_tmo", source: error });
+                }
+                Err(_) if self.deadline.remaining().is_none() => {
+                    let what = "the session, which is lost".to_owned();
+                    return Err(LunError::Timeout { what, after: self.deadline.limit().as_secs() });
+                }
+                Err(_) => sleep(LOOK),
+            }
+        }
+    }
+
+    fn sid(&self) -> Result<u32, LunError> {
+        let (_, _, session) = self.session.as_ref().ok_or(LunError::Order { missing: "the session" })?;
+        Ok(session.connection.sid)
     }
 
     /// What came of it all; `None` before the volume is found.

@@ -97,8 +97,10 @@ pub enum Step {
         tree: PathBuf,
     },
     /// Start the process that logs the session in again after a fault.
-    StartKeeper {
-        /// How long the disk may wait for that.
+    StartKeeper,
+    /// Let the disk wait for the session: the boot with its own limit is over.
+    LetDiskWait {
+        /// For how long.
         recovery: Duration,
     },
     /// Let the mount and its superblock refuse writes.
@@ -194,7 +196,10 @@ impl fmt::Display for Step {
             }
             Self::KeepNetwork => f.write_str("keep the network below the root from all others"),
             Self::PrepareShutdown { tree } => write!(f, "prepare the shutdown from {}", tree.display()),
-            Self::StartKeeper { .. } => f.write_str("start the keeper of the session"),
+            Self::StartKeeper => f.write_str("start the keeper of the session"),
+            Self::LetDiskWait { recovery } => {
+                write!(f, "let the disk wait up to {} s for a session that is lost", recovery.as_secs())
+            }
             Self::MakeReadOnly { at, superblock } => {
                 let what = if *superblock { "mount" } else { "mount and superblock" };
                 write!(f, "make {} read-only: {what}", at.display())
