@@ -236,6 +236,24 @@ fn a_wrong_label_lists_what_there_is() -> Result<()> {
 }
 
 #[test]
+fn a_volume_that_cannot_be_mounted_leaves_neither_session_nor_keeper() -> Result<()> {
+    let lab = Lab::open()?;
+    let target = Target::new(&lab, 126).by_tgt()?;
+    // What no kernel knows, where all else is right.
+    target.run_on_image("debugfs -w -R 'set_super_value feature_incompat 0x800002c2' $image 2>&1")?;
+    let mut node = lab.node(126).bare().cmdline(&format!("{TGT} sidus.on_failure=tmpfs")).boot()?;
+    node.expect("rootaufs: FAILED: mount the file system on /rw: ", INITRAMFS)?;
+    node.expect("rootaufs: now: tmpfs instead", INITRAMFS)?;
+    node.wait_shell()?;
+    assert_eq!(
+        node.run("ls /run/sidus /sys/class/iscsi_session; grep -la '^@rootaufs' /proc/[0-9]*/cmdline || true")?,
+        "/run/sidus:\nreport.json\n\n/sys/class/iscsi_session:\n"
+    );
+    assert!(!lab.server().run("tgtadm --lld iscsi --op show --mode conn --tid 126")?.contains("Session"));
+    Ok(())
+}
+
+#[test]
 fn the_nodes_own_disk_with_the_same_label_is_left_alone() -> Result<()> {
     let lab = Lab::open()?;
     Target::new(&lab, 113).by_tgt()?;
