@@ -1,4 +1,5 @@
-//! The nodes' disks by tgt, in the place of the kernel's own target. All of the server is told so: this runs alone.
+//! The nodes' disks as logical volumes and by tgt, in the place of files and the kernel's own target. All of the server is
+//! told so: this runs alone.
 //! `./qemu/lab test sidus_tgt_boot` runs it.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
 
@@ -24,14 +25,31 @@ fn serve_by(administrator: &Administrator, target: &str) -> Result<()> {
     administrator.sidus("init").map(drop)
 }
 
+/// Disks are made in the volume group `vg0` from now on, or as files.
+fn make_disks_in(administrator: &Administrator, group: Option<&str>) -> Result<()> {
+    let file = "/etc/sidus/sidus.toml";
+    match group {
+        Some(group) => administrator.run(&format!(
+            "truncate -s 2G /srv/{group} && vgcreate {group} $(losetup -f --show /srv/{group}) && \
+             printf '\n[disks]\nvolume_group = \"{group}\"\n' >>{file}"
+        ))?,
+        None => administrator.run(&format!("sed -i '/^\\[disks\\]/,$d' {file}"))?,
+    };
+    Ok(())
+}
+
+const VOLUMES: &str = "lvs --noheadings -o lv_name vg0 | tr -d ' '";
+
 #[test]
-fn a_node_with_a_disk_by_tgt_keeps_what_it_writes() -> Result<()> {
+fn a_node_with_a_volume_by_tgt_keeps_what_it_writes() -> Result<()> {
     const NODE: u8 = 203;
     let target = format!("iqn.2026-01.io.sidus.target:{}", address(NODE));
     let administrator = Administrator::comes()?;
     let generation = administrator.current()?;
     serve_by(&administrator, "tgt")?;
+    make_disks_in(&administrator, Some("vg0"))?;
     administrator.add(NODE, "--persistent 400M")?;
+    assert_eq!(administrator.run(VOLUMES)?, "sidus-node203\n");
     assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
     assert!(administrator.run("tgtadm --lld iscsi --mode target --op show")?.contains(&target));
 
@@ -64,10 +82,21 @@ fn a_node_with_a_disk_by_tgt_keeps_what_it_writes() -> Result<()> {
     node.power_off()?;
     trouble_on_console(&mut node)?;
 
-    administrator.run("e2fsck -fn /srv/sidus/luns/node203.img")?;
+    administrator.run("e2fsck -fn /dev/vg0/sidus-node203")?;
+    administrator.sidus("node reset node203 --yes")?;
+    assert_eq!(administrator.run(VOLUMES)?, "sidus-node203\nsidus-node203.old\n");
+    administrator.run(
+        "e2fsck -fn /dev/vg0/sidus-node203.old && ! debugfs -R 'ls -l /sidus' /dev/vg0/sidus-node203 2>/dev/null | grep v1",
+    )?;
+    assert!(administrator.run("tgtadm --lld iscsi --mode target --op show")?.contains("/dev/vg0/sidus-node203\n"));
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
     administrator.sidus("node remove node203 --discard-disk")?;
     assert!(!administrator.run("tgtadm --lld iscsi --mode target --op show")?.contains(&target));
-    assert_eq!(administrator.run("ls /srv/sidus/luns; ls /etc/tgt/conf.d | grep node203 || true")?, "");
+    assert_eq!(
+        administrator.run(&format!("{VOLUMES}; ls /srv/sidus/luns; ls /etc/tgt/conf.d | grep node203 || true"))?,
+        ""
+    );
+    make_disks_in(&administrator, None)?;
     serve_by(&administrator, "lio")?;
     assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
     Ok(())

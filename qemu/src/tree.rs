@@ -100,7 +100,7 @@ const BENCH_PACKAGES: [&str; 9] = [
     "zstd",
 ];
 
-const SERVER_PACKAGES: [&str; 22] = [
+const SERVER_PACKAGES: [&str; 23] = [
     "btrfs-progs",
     "dbus",
     "dnsmasq",
@@ -111,6 +111,7 @@ const SERVER_PACKAGES: [&str; 22] = [
     "kmod",
     "linux-image-cloud-amd64",
     "login",
+    "lvm2",
     "nfs-kernel-server",
     "passwd",
     "procps",
