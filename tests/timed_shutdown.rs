@@ -1,5 +1,5 @@
 //! How a node whose layer is on a LUN goes down: in time, with a clean file system, and with no session left. The lab runs
-//! these one at a time, after all others.
+//! these after all others.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
 
 mod common;
