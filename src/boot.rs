@@ -78,6 +78,7 @@ fn make_union(machine: &Machine, options: &BootOptions, report: &mut Report, log
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let facts = Facts::read(&machine.root, &machine.rootmnt, &kernel, Wanted::by(options))
         .map_err(|error| failure("read the machine's state", &error, "see rootaufs(8), FAILURES"))?;
+    facts.warning().into_iter().for_each(|warning| log.say(Level::Warning, warning));
     let plan = plan(options, &facts).map_err(|error| {
         let remedy = "boot a kernel that has it, or rebuild the initramfs with its module (update-initramfs -u)";
         failure("choose the union", &error, remedy)

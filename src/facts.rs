@@ -118,6 +118,15 @@ pub enum FactsError {
 }
 
 impl Facts {
+    /// What a person should know of the root, whatever the union will be.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        self.root.is_without_acls().then_some(
+            "the NFS root is mounted with noacl: overlayfs asks it for access lists, and where a user is not the owner of a \
+             file, programs fail with \"Operation not supported\" (dbus is one); remove noacl from nfsroot=",
+        )
+    }
+
     /// Reads the machine that runs this program, in its initramfs.
     ///
     /// `kernel` is the release, as uname(2) tells it; only what is wanted is looked for.

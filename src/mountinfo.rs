@@ -31,6 +31,12 @@ impl Mount {
     pub fn is_super_read_only(&self) -> bool {
         has_option(&self.super_options, "ro")
     }
+
+    /// Whether it is NFS with `noacl` (nfs(5)).
+    #[must_use]
+    pub fn is_without_acls(&self) -> bool {
+        has_option(&self.super_options, "noacl")
+    }
 }
 
 fn has_option(options: &str, name: &str) -> bool {
