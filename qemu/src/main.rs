@@ -1,12 +1,17 @@
 //! `lab`: the command behind `./qemu/lab`.
 
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{bail, Result};
 use lexopt::{Arg, ValueExt};
 use sidus_lab::paths::Paths;
-use sidus_lab::{bench, demo, image, interactive, programs, test, Firmware, Kernel, Lab, NodeBuilder, Server, Suite};
+use sidus_lab::server::SWITCH_VERB;
+use sidus_lab::{
+    bench, demo, ethernet, image, interactive, programs, test, Firmware, Kernel, Lab, NodeBuilder, Server, Suite,
+};
 
 const HELP: &str = "\
 ./qemu/lab VERB [OPTIONS]: a server and diskless nodes in QEMU
@@ -64,6 +69,10 @@ fn run() -> Result<ExitCode> {
             server.start()?;
         }
         "stop" => server.stop()?,
+        SWITCH_VERB => {
+            let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+            ethernet::switch(&listener, Duration::from_secs(60))?;
+        }
         "run" => {
             Lab::open()?;
             let output = server.shell().run(&options.words.join(" "), options.limit)?;

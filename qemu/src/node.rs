@@ -13,7 +13,6 @@ use crate::address::{mac, KNOWN, NUMBERS};
 use crate::console::Console;
 use crate::kernel::Kernel;
 use crate::lock::{lock_one_of, Lock};
-use crate::port::{self, Port};
 use crate::server::Server;
 use crate::shell::{Output, Shell};
 use crate::suite::Suite;
@@ -194,7 +193,6 @@ impl NodeBuilder {
         let name = format!("node{}", self.number);
         let lock = paths.run().join(format!("{name}.lock"));
         let (_, number) = lock_one_of(&[lock], &name, Duration::from_secs(900))?;
-        let port = port::lease(paths)?;
         let console = paths.log().join(format!("{}-{name}.console", self.scenario));
         File::create(&console).with_context(|| format!("cannot write {}", console.display()))?;
         let mut node = Node {
@@ -202,7 +200,6 @@ impl NodeBuilder {
             shell: Shell::new(&paths.socket(&format!("{name}.shell"))),
             qmp: paths.socket(&format!("{name}.qmp")),
             process: None,
-            port,
             _number: number,
             is: self,
         };
@@ -210,7 +207,7 @@ impl NodeBuilder {
         Ok(node)
     }
 
-    fn arguments(&self, shell: &Path, qmp: &Path, port: &Port) -> Result<Vec<String>> {
+    fn arguments(&self, shell: &Path, qmp: &Path) -> Result<Vec<String>> {
         let paths = self.server.paths();
         let mut arguments = qemu::common(&format!("sidus-lab-node{}", self.number), self.memory_mb, shell, qmp);
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
@@ -219,8 +216,7 @@ impl NodeBuilder {
             add("-netdev", "hubport,id=idle,hubid=9".to_owned());
             add("-device", format!("virtio-net-pci,netdev=idle,mac={},romfile=", mac(0)));
         }
-        let socket = qemu::escaped(&port.socket);
-        add("-netdev", format!("stream,id=net,server=off,addr.type=unix,addr.path={socket}"));
+        add("-netdev", qemu::cable(paths));
         add("-device", format!("virtio-net-pci,id=card,netdev=net,mac={}{rom}", mac(self.number)));
         for disk in &self.disks {
             add("-drive", format!("if=virtio,format=raw,file={}", qemu::escaped(disk)));
@@ -282,7 +278,6 @@ pub struct Node {
     console: Console,
     shell: Shell,
     qmp: PathBuf,
-    port: Port,
     _number: Lock,
 }
 
@@ -302,7 +297,7 @@ impl Node {
         if self.is.pxe.is_some() {
             self.is.publish()?;
         }
-        let arguments = self.is.arguments(&self.shell_socket(), &self.qmp, &self.port)?;
+        let arguments = self.is.arguments(&self.shell_socket(), &self.qmp)?;
         let file = File::options()
             .append(true)
             .open(self.console.path())

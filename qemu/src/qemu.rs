@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::paths::Paths;
+
 /// What every kernel is told. `no_timer_check`: on a busy host, an emulated timer may miss the kernel's test of it, which
 /// ends in a panic. `udev.children_max`: on one emulated processor, a dozen of udev's workers take twice the time of one.
 /// `systemd.default_device_timeout_sec`: they may have come no further than the console's after 90 s. `init_on_alloc`: a
@@ -26,6 +28,14 @@ pub(crate) fn common(name: &str, memory_mb: u32, shell: &Path, qmp: &Path) -> Ve
     arguments.extend(["-chardev".into(), format!("socket,id=shell,path={},server=on,wait=off", escaped(shell))]);
     arguments.extend(["-qmp".into(), format!("unix:{},server=on,wait=off", escaped(qmp))]);
     arguments
+}
+
+/// The socket of the lab's switch.
+pub(crate) const SWITCH: &str = "ethernet";
+
+/// A card's cable to the switch, called `net`.
+pub(crate) fn cable(paths: &Paths) -> String {
+    format!("stream,id=net,server=off,addr.type=unix,addr.path={}", escaped(&paths.socket(SWITCH)))
 }
 
 /// A path inside an option: commas are doubled.

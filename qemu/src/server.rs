@@ -1,8 +1,10 @@
 //! The server: one machine that runs detached, so that every scenario, in whatever process, finds it booted.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
@@ -16,13 +18,16 @@ use crate::paths::Paths;
 use crate::shell::Shell;
 use crate::suite::Suite;
 use crate::tree::Tree;
-use crate::{image, port, qemu, qmp};
+use crate::{image, qemu, qmp};
 
 /// Where the nodes find the server.
 pub const ADDRESS: &str = "10.13.20.13";
 
 /// An emulated boot takes 30 to 60 s on an idle machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
+
+/// The verb by which `lab` is the switch; its standard input is the socket.
+pub const SWITCH_VERB: &str = "ethernet";
 
 /// A command's limit, unless told otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
@@ -147,20 +152,34 @@ impl Server {
             add("-drive", format!("if=none,id={serial},format=raw,snapshot=on,file={file}"));
             add("-device", format!("virtio-blk-pci,drive={serial},serial={serial}"));
         }
-        add("-netdev", "hubport,id=card,hubid=0".to_owned());
-        add("-device", "virtio-net-pci,netdev=card,mac=52:54:00:0d:14:0d,romfile=".to_owned());
-        for number in 0..port::COUNT {
-            let socket = port::socket(&self.paths, number);
-            let socket = qemu::escaped(&socket);
-            add("-netdev", format!("stream,id=stream{number},server=on,addr.type=unix,addr.path={socket}"));
-            add("-netdev", format!("hubport,id=port{number},hubid=0,netdev=stream{number}"));
-        }
+        self.start_switch()?;
+        add("-netdev", qemu::cable(&self.paths));
+        add("-device", "virtio-net-pci,netdev=net,mac=52:54:00:0d:14:0d,romfile=".to_owned());
         let console = self.console();
         let file =
             File::create(console.path()).with_context(|| format!("cannot write {}", console.path().display()))?;
         let errors = self.paths.log().join("server.qemu");
         let child = qemu::start(&["setsid"], &arguments, Stdio::null(), file, &errors)?;
         Ok(i32::try_from(child.id())?)
+    }
+
+    /// Starts what all machines are connected by: this program, as a process that ends with the server.
+    fn start_switch(&self) -> Result<()> {
+        let path = self.paths.socket(qemu::SWITCH);
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
+        let program = std::env::current_exe().context("this program's own name")?;
+        let errors = self.paths.log().join("ethernet");
+        let errors = File::create(&errors).with_context(|| format!("cannot write {}", errors.display()))?;
+        Command::new("setsid")
+            .arg(&program)
+            .arg(SWITCH_VERB)
+            .stdin(OwnedFd::from(listener))
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("cannot start {} as the lab's switch", program.display()))?;
+        Ok(())
     }
 
     fn wait_for_services(&self, started: Instant) -> Result<()> {
