@@ -209,7 +209,9 @@ fn on_failure_reboot_reboots() -> Result<()> {
 
 #[test]
 fn on_failure_ro_boots_the_plain_root_read_only() -> Result<()> {
-    let mut node = Lab::open()?.node(66).bare().cmdline("aufs=tmpfs sidus.union=aufs sidus.on_failure=ro rw").boot()?;
+    let line = "aufs=tmpfs sidus.union=aufs sidus.on_failure=ro rw";
+    let mut node = Lab::open()?.node(66).bare().nfs_options("noacl").cmdline(line).boot()?;
+    node.expect("rootaufs: the NFS root is mounted with noacl: overlayfs asks it for access lists", INITRAMFS)?;
     node.wait_shell()?;
     assert!(node.run("findmnt -no FSTYPE /")?.starts_with("nfs"));
     let refused = node.output("touch /etc/x", Duration::from_secs(60))?;
@@ -233,8 +235,7 @@ fn on_failure_tmpfs_takes_memory_and_says_so_at_login() -> Result<()> {
 fn two_nodes_at_once_do_not_see_each_others_writes() -> Result<()> {
     let lab = Lab::open()?;
     let mut one = lab.node(34).bare().cmdline("aufs=tmpfs").boot()?;
-    let mut two = lab.node(35).bare().nfs_options("noacl").cmdline("aufs=tmpfs").boot()?;
-    two.expect("rootaufs: the NFS root is mounted with noacl: overlayfs asks it for access lists", INITRAMFS)?;
+    let mut two = lab.node(35).bare().cmdline("aufs=tmpfs").boot()?;
     check_union(&mut one)?;
     check_union(&mut two)?;
     one.run("echo one >/etc/who")?;
