@@ -20,9 +20,10 @@ fn a_machine_that_is_no_node_boots_the_default_entry_by_uefi() -> Result<()> {
     runs_on(&mut node, &current)
 }
 
-/// What the kernel's target has of `sidus`, and not of other scenarios; a store's number depends on what these left.
-const CONFIGFS: &str = "cd /sys/kernel/config/target && find . ! -path '*/iqn.2013*' '(' -name '*io.sidus*' -o \
-                        -name 'sidus-*' ')' | sed 's/fileio_[0-9]*/fileio/' | sort";
+/// What the kernel's target has of node 202, and not of what other scenarios do meanwhile; a store's number depends on what
+/// these left.
+const CONFIGFS: &str = "cd /sys/kernel/config/target && find . -name '*:10.13.20.202' -o -name '*5254000d14ca' -o \
+                        -name 'sidus-node202*' | sed 's/fileio_[0-9]*/fileio/' | sort";
 
 #[test]
 fn a_node_with_a_disk_keeps_what_it_writes_and_nobody_else_gets_it() -> Result<()> {

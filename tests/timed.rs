@@ -1,4 +1,4 @@
-//! Whole boots that are held to a time limit: the lab runs them one at a time, after all others.
+//! Whole boots that are held to a time limit: the lab runs them after all others.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
 
 mod common;
