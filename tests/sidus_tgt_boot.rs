@@ -27,15 +27,16 @@ fn serve_by(administrator: &Administrator, target: &str) -> Result<()> {
 
 /// Disks are made in the volume group `vg0` from now on, or as files.
 fn make_disks_in(administrator: &Administrator, group: Option<&str>) -> Result<()> {
-    let file = "/etc/sidus/sidus.toml";
-    match group {
-        Some(group) => administrator.run(&format!(
-            "truncate -s 2G /srv/{group} && vgcreate {group} $(losetup -f --show /srv/{group}) && \
-             printf '\n[disks]\nvolume_group = \"{group}\"\n' >>{file}"
-        ))?,
-        None => administrator.run(&format!("sed -i '/^\\[disks\\]/,$d' {file}"))?,
+    let change = match group {
+        Some(group) => {
+            administrator.run(&format!(
+                "vgs {group} 2>/dev/null || {{ truncate -s 2G /srv/{group}; vgcreate {group} $(losetup -f --show /srv/{group}); }}"
+            ))?;
+            format!("s/^# volume_group = .*/volume_group = \"{group}\"/")
+        }
+        None => "s/^volume_group = /# &/".to_owned(),
     };
-    Ok(())
+    administrator.run(&format!("sed -i '{change}' /etc/sidus/sidus.toml")).map(drop)
 }
 
 const VOLUMES: &str = "lvs --noheadings -o lv_name vg0 | tr -d ' '";
