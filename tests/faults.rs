@@ -119,6 +119,41 @@ mod faults {
     }
 
     #[test]
+    fn the_portals_address_goes_and_the_card_is_reset() -> Result<()> {
+        let lab = Lab::open()?;
+        let server = lab.server().clone();
+        let address = move |what: &str| {
+            server.run(&format!("ip address {what} 10.13.20.15/24 dev $(ls /sys/class/net | grep ^e)"))
+        };
+        address("replace")?;
+        let target = Target::new(&lab, 140);
+        target.make_image()?;
+        target.serve_by_own_tgtd_at("10.13.20.15:3340")?;
+        let mut victim = Victim::boot_at(&lab, target, 140, "10.13.20.15:3340")?;
+        victim.survive(
+            "portal's address gone, back after 15 s",
+            Duration::from_secs(15),
+            |_, _| address("delete").map(drop),
+            |_, _| address("replace").map(drop),
+        )?;
+        victim.has_recovered(1)?;
+        victim.survive(
+            "network card reset",
+            Duration::ZERO,
+            |node, _| {
+                // By one process: programs come over that card.
+                let reset = "card=$(ls /sys/class/net | grep ^e); printf 'link set %s down\\nlink set %s up\\n' $card $card | ip -batch -";
+                node.run(reset).map(drop)
+            },
+            |_, _| Ok(()),
+        )?;
+        let target = victim.target.clone();
+        victim.finish()?;
+        target.kill_own_tgtd()?;
+        address("delete").map(drop)
+    }
+
+    #[test]
     fn the_link_is_down_and_lossy() -> Result<()> {
         let lab = Lab::open()?;
         let target = Target::new(&lab, 132).by_lio(3332)?;

@@ -207,10 +207,15 @@ impl Target {
 
     /// Serves the image by a tgtd of its own on this port, which [`Target::kill_own_tgtd`] ends.
     pub fn serve_by_own_tgtd(&self, port: u16) -> Result<()> {
+        self.serve_by_own_tgtd_at(&format!("{PORTAL}:{port}"))
+    }
+
+    /// As [`Target::serve_by_own_tgtd`], at a portal whose address the server need not keep.
+    pub fn serve_by_own_tgtd_at(&self, portal: &str) -> Result<()> {
         let (number, iqn, image) = (self.number, iqn(self.number), self.image());
         let admin = format!("tgtadm -C {number} --lld iscsi");
         self.server.run(&format!(
-            "set -e; setsid tgtd -f -C {number} --iscsi portal={PORTAL}:{port} </dev/null >/run/tgtd.{number}.log 2>&1 &
+            "set -e; setsid tgtd -f -C {number} --iscsi portal={portal} </dev/null >/run/tgtd.{number}.log 2>&1 &
              echo $! >/run/tgtd.{number}
              tries=0; until {admin} --op show --mode sys >/dev/null 2>&1; do
                  tries=$((tries + 1)); [ $tries -lt 200 ] || {{ cat /run/tgtd.{number}.log; exit 1; }}; sleep 0.1

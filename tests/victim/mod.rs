@@ -31,16 +31,21 @@ pub struct Victim {
 impl Victim {
     /// Boots from a target that is served at `port`.
     pub fn boot(lab: &Lab, target: Target, number: u8, port: u16) -> Result<Self> {
-        Self::boot_as(lab.node(number), target, port)
+        Self::boot_at(lab, target, number, &format!("10.13.20.14:{port}"))
+    }
+
+    /// Boots from a target that is served at `portal`.
+    pub fn boot_at(lab: &Lab, target: Target, number: u8, portal: &str) -> Result<Self> {
+        Self::boot_as(lab.node(number), target, portal)
     }
 
     /// As [`Victim::boot`], where the fault is none of what else runs on a node.
     pub fn boot_bare(lab: &Lab, target: Target, number: u8, port: u16) -> Result<Self> {
-        Self::boot_as(lab.node(number).bare(), target, port)
+        Self::boot_as(lab.node(number).bare(), target, &format!("10.13.20.14:{port}"))
     }
 
-    fn boot_as(node: NodeBuilder, target: Target, port: u16) -> Result<Self> {
-        let line = format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:{port} root=LABEL=ISCSI panic=30");
+    fn boot_as(node: NodeBuilder, target: Target, portal: &str) -> Result<Self> {
+        let line = format!("aufs=iscsi ISCSI_TARGET_IP={portal} root=LABEL=ISCSI panic=30");
         let mut node = node.cmdline(&line).boot()?;
         node.wait_shell()?;
         let mut victim = Self { node, target, recoveries: 0 };
