@@ -119,7 +119,7 @@ mod faults {
     }
 
     #[test]
-    fn the_portals_address_goes_and_the_card_is_reset() -> Result<()> {
+    fn the_address_goes_the_card_is_reset_and_the_target_redirects() -> Result<()> {
         let lab = Lab::open()?;
         let server = lab.server().clone();
         let address = move |what: &str| {
@@ -147,8 +147,20 @@ mod faults {
             },
             |_, _| Ok(()),
         )?;
+        victim.survive(
+            "target redirects at a new login",
+            Duration::ZERO,
+            |node, target| {
+                target.redirect_own_tgtd(141, 3342)?;
+                node.run("ss -K dst 10.13.20.15 dport = 3340 | grep -q 3340").map(drop)
+            },
+            |_, _| Ok(()),
+        )?;
+        victim.has_recovered(1)?;
+        assert_eq!(victim.node.run("cat /sys/class/iscsi_connection/connection1:0/port")?, "3342\n");
         let target = victim.target.clone();
         victim.finish()?;
+        target.kill_tgtd(141)?;
         target.kill_own_tgtd()?;
         address("delete").map(drop)
     }

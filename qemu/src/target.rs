@@ -212,7 +212,11 @@ impl Target {
 
     /// As [`Target::serve_by_own_tgtd`], at a portal whose address the server need not keep.
     pub fn serve_by_own_tgtd_at(&self, portal: &str) -> Result<()> {
-        let (number, iqn, image) = (self.number, iqn(self.number), self.image());
+        self.serve_by_tgtd(self.number, portal)
+    }
+
+    fn serve_by_tgtd(&self, number: u8, portal: &str) -> Result<()> {
+        let (iqn, image) = (iqn(self.number), self.image());
         let admin = format!("tgtadm -C {number} --lld iscsi");
         self.server.run(&format!(
             "set -e; setsid tgtd -f -C {number} --iscsi portal={portal} </dev/null >/run/tgtd.{number}.log 2>&1 &
@@ -227,12 +231,29 @@ impl Target {
         Ok(())
     }
 
-    /// Kills that tgtd: it has no time to say goodbye.
-    pub fn kill_own_tgtd(&self) -> Result<()> {
-        let pid = format!("/run/tgtd.{}", self.number);
+    /// Has that tgtd send whoever logs in to another one, which serves the same LUN on this port; [`Target::kill_tgtd`] ends
+    /// that by its `control` number.
+    pub fn redirect_own_tgtd(&self, control: u8, port: u16) -> Result<()> {
+        self.serve_by_tgtd(control, &format!("{PORTAL}:{port}"))?;
+        let update = format!("tgtadm -C {} --lld iscsi --op update --mode target --tid 1", self.number);
+        self.server.run(&format!(
+            "set -e; {update} --name RedirectAddress --value {PORTAL}; {update} --name RedirectPort --value {port}
+             {update} --name RedirectReason --value Temporary"
+        ))?;
+        Ok(())
+    }
+
+    /// Kills the tgtd with this control number.
+    pub fn kill_tgtd(&self, control: u8) -> Result<()> {
+        let pid = format!("/run/tgtd.{control}");
         self.server
             .run(&format!("kill -9 $(cat {pid}); while kill -0 $(cat {pid}) 2>/dev/null; do sleep 0.05; done"))?;
         Ok(())
+    }
+
+    /// Kills that tgtd: it has no time to say goodbye.
+    pub fn kill_own_tgtd(&self) -> Result<()> {
+        self.kill_tgtd(self.number)
     }
 
     /// What the file `path` of the node's root has, as it is on the LUN (ext4 on the whole disk); nobody may have it
