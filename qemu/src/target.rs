@@ -132,7 +132,11 @@ impl Target {
 
     /// Has tgt send whoever logs in elsewhere, for now: tgtadm(8).
     pub fn redirect_tgt(&self, address: &str, port: u16) -> Result<()> {
-        let update = format!("tgtadm --lld iscsi --op update --mode target --tid {}", self.number);
+        self.redirect(&format!("tgtadm --lld iscsi --tid {}", self.number), address, port)
+    }
+
+    fn redirect(&self, admin: &str, address: &str, port: u16) -> Result<()> {
+        let update = format!("{admin} --op update --mode target");
         self.server.run(&format!(
             "set -e; {update} --name RedirectAddress --value {address}; {update} --name RedirectPort --value {port}
              {update} --name RedirectReason --value Temporary"
@@ -235,12 +239,7 @@ impl Target {
     /// that by its `control` number.
     pub fn redirect_own_tgtd(&self, control: u8, port: u16) -> Result<()> {
         self.serve_by_tgtd(control, &format!("{PORTAL}:{port}"))?;
-        let update = format!("tgtadm -C {} --lld iscsi --op update --mode target --tid 1", self.number);
-        self.server.run(&format!(
-            "set -e; {update} --name RedirectAddress --value {PORTAL}; {update} --name RedirectPort --value {port}
-             {update} --name RedirectReason --value Temporary"
-        ))?;
-        Ok(())
+        self.redirect(&format!("tgtadm -C {} --lld iscsi --tid 1", self.number), PORTAL, port)
     }
 
     /// Kills the tgtd with this control number.
