@@ -77,8 +77,13 @@ pub(super) fn start(program: &Path, task: &Task) -> Result<Pid, StartError> {
 /// Those of the process and of the file.
 pub fn stop(root: &Path, keeper: Pid) -> io::Result<()> {
     kill_process(keeper, Signal::KILL)?;
-    waitpid(Some(keeper), WaitOptions::empty())?;
-    KeeperReport::remove(root)
+    // One that waits inside the kernel ends when that lets it.
+    let ended = within(Deadline::after(LIMIT), move || waitpid(Some(keeper), WaitOptions::empty()))?;
+    ended.ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))??;
+    match KeeperReport::remove(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// The process, and what it says.

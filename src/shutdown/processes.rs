@@ -57,7 +57,7 @@ mod tests {
     fn processes_are_told_apart() {
         for (arguments, expected) in [
             ("", Who::Kernel),
-            ("@rootaufs\0keep-here\0-\0-\0", Who::Keeper),
+            ("@rootaufs\0keep-here\0-\0", Who::Keeper),
             ("@rootaufs\0shutdown-watch\0reboot\0", Who::Ours),
             ("rootaufs\0keep\0", Who::Other),
             ("@plymouthd\0keep\0", Who::Other),
