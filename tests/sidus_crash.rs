@@ -38,8 +38,8 @@ fn publish() {
 const ADD: [&str; 8] = ["node", "add", "52:54:00:0d:14:15", "--ip", "10.13.20.21", "--name", "n1", "--persistent=64M"];
 
 /// Ready for [`ADD`], with an account that is not random; the same for each.
-fn ready() -> Machine {
-    let machine = Machine::new("node-ready");
+fn ready(name: &str) -> Machine {
+    let machine = Machine::new(name);
     bare(&machine);
     machine.succeeds(&["init", "--address", "10.13.20.13", "--subnet", "10.13.20.0/24"]);
     machine.stub("sidus");
@@ -56,7 +56,7 @@ fn ready() -> Machine {
 /// A new disk each time: the end is that there is one, and the one before, and nothing half made.
 #[test]
 fn nodes() {
-    let without = ready();
+    let without = ready("node-ready");
     survives_each(21, "node-add", |machine| without.copy_to(machine), &ADD);
     let with = Machine::new("node-added");
     without.copy_to(&with);
@@ -106,7 +106,7 @@ const LVM: [(&str, &str); 5] = [
 
 #[test]
 fn nodes_with_volumes() {
-    let without = ready();
+    let without = ready("volume-ready");
     for (name, script) in LVM {
         without.put(&format!("usr/local/sbin/{name}"), &format!("#!/bin/sh\nset -e\n{script}\n"));
         without.set_mode(&format!("usr/local/sbin/{name}"), 0o755);

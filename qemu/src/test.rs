@@ -11,6 +11,9 @@ use crate::paths::Paths;
 use crate::server::Server;
 use crate::{faults, image, readme};
 
+/// So many of the first and of the last lines that a failed test said are shown once more at the end.
+const SAID: (usize, usize) = (12, 28);
+
 /// What each run of cargo selects from: with other features, it would compile all of it once more.
 const ALL: [&str; 3] = ["--workspace", "--features", "sidus/server,sidus/root,sidus/lab"];
 
@@ -201,7 +204,7 @@ fn run_wanted(
     }
     if !ran.failed.is_empty() {
         heading("failed");
-        ran.failed.iter().for_each(|test| println!("{test}"));
+        ran.failed.iter().for_each(Failed::show);
     }
     Ok(ran.count)
 }
@@ -273,8 +276,33 @@ struct Ran {
     count: Count,
     /// The names of the tests.
     seen: Vec<String>,
-    /// Those that failed, after the name of their file.
-    failed: Vec<String>,
+    failed: Vec<Failed>,
+}
+
+/// A test that failed.
+#[derive(Debug)]
+struct Failed {
+    /// What was run: its file, most often.
+    title: String,
+    name: String,
+    /// What libtest shows of it, line by line.
+    said: Vec<String>,
+}
+
+impl Failed {
+    /// The name, and of what was said the beginning and the end.
+    fn show(&self) {
+        println!("{}: {}", self.title, self.name);
+        let (first, last) = SAID;
+        let cut = first..self.said.len().saturating_sub(last).max(first);
+        for (at, line) in self.said.iter().enumerate() {
+            if !cut.contains(&at) {
+                println!("    {line}");
+            } else if at == cut.start {
+                println!("    … {} lines, which stand above", cut.len());
+            }
+        }
+    }
 }
 
 impl Ran {
@@ -360,6 +388,7 @@ impl Cargo<'_> {
             ran.seen.extend(options.last().map(|file| (*file).to_owned()));
         }
         let output = child.stdout.take().context("cargo has no output")?;
+        let mut saying: Option<String> = None;
         for line in BufReader::new(output).lines() {
             let line = line.context("cannot read cargo's output")?;
             println!("{prefix}{line}");
@@ -369,8 +398,15 @@ impl Cargo<'_> {
             if let Some((name, passed)) = test_of(&line) {
                 ran.seen.push(name.to_owned());
                 if !passed {
-                    ran.failed.push(format!("{title}: {name}"));
+                    ran.failed.push(Failed { title: title.to_owned(), name: name.to_owned(), said: Vec::new() });
                 }
+            }
+            if let Some(name) = speaker_of(&line) {
+                saying = Some(name.to_owned());
+            } else if line == "failures:" {
+                saying = None;
+            } else if let Some(failed) = ran.failed.iter_mut().rfind(|failed| Some(&failed.name) == saying.as_ref()) {
+                failed.said.push(line);
             }
         }
         let success = child.wait()?.success();
@@ -412,6 +448,11 @@ fn parse(line: &str) -> Option<Count> {
 fn test_of(line: &str) -> Option<(&str, bool)> {
     let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
     Some((name, outcome != "FAILED"))
+}
+
+/// `---- boot::plain stdout ----`: the test whose output follows.
+fn speaker_of(line: &str) -> Option<&str> {
+    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
 }
 
 fn heading(text: &str) {
@@ -465,5 +506,7 @@ mod tests {
         assert_eq!(test_of("test boot::plain ... ok"), Some(("boot::plain", true)));
         assert_eq!(test_of("test boot::plain ... FAILED"), Some(("boot::plain", false)));
         assert_eq!(test_of("test result: ok. 3 passed; 0 failed"), None);
+        assert_eq!(speaker_of("---- boot::plain stdout ----"), Some("boot::plain"));
+        assert_eq!(speaker_of("---- a rule ----"), None);
     }
 }
