@@ -111,7 +111,7 @@ pub fn switch(listener: &UnixListener, limit: Duration) -> Result<()> {
     loop {
         let wait = ports.is_empty().then(|| limit.saturating_sub(started.elapsed()));
         let (comes, ready) = wait_for(listener, &ports, wait)?;
-        if ports.is_empty() && !comes {
+        if ports.is_empty() && !comes && started.elapsed() >= limit {
             bail!("no machine has connected within {} s", limit.as_secs());
         }
         // Before anything is forwarded: who has connected hears all that is sent from then on.
