@@ -354,7 +354,7 @@ fn debian_13_with_a_second_portal() -> Result<()> {
     Target::new(&lab, 118).by_tgt()?;
     // Nobody listens on the first one's port.
     let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:3299,10.13.20.14 root=LABEL=ISCSI panic=30";
-    let mut node = lab.node(118).suite(Suite::Trixie).cmdline(line).boot()?;
+    let mut node = lab.node(118).bare().suite(Suite::Trixie).cmdline(line).boot()?;
     node.wait_running()?;
     check_union(&mut node, "/dev/sda", "ext4")?;
     node.power_off()?;

@@ -90,42 +90,46 @@ impl Wanted {
     }
 }
 
-/// Files of tests that need the lab, and how they are run: its machines share two processors.
+/// A file of tests that need the lab, and how they are run: its machines share two processors.
 struct Booted {
     title: &'static str,
     /// `tests/<file>.rs`.
-    files: &'static [&'static str],
-    /// So many of their tests at a time.
+    file: &'static str,
+    /// So many of its tests at a time.
     at_once: &'static str,
     turn: Turn,
+    /// Which of the turn's lanes.
+    lane: u8,
 }
 
-/// When the files are run: one after the other, but those that work and those that wait side by side.
+/// When the files are run: one turn after the other, and in each turn two lanes side by side, of one file after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// They boot one machine after the other.
-    Working,
-    /// They wait more than they work, or leave the server alone.
-    Waiting,
-    /// After all others: they measure time, or do something to the server that every node feels.
+    /// What needs no iSCSI target, or has all of them for itself.
+    First,
+    /// What shares the targets.
+    Second,
+    /// What measures time, or does something to the server that every node feels: a file at a time.
     Alone,
 }
 
-const BOOTED: [Booted; 9] = [
-    Booted {
-        title: "whole boots",
-        files: &["boot", "guard_boot", "iscsi_boot", "switch_boot"],
-        at_once: "2",
-        turn: Turn::Working,
-    },
-    Booted { title: "faults", files: &["faults"], at_once: "2", turn: Turn::Waiting },
-    Booted { title: "network managers", files: &["network_boot"], at_once: "2", turn: Turn::Waiting },
-    Booted { title: "initramfs", files: &["initramfs"], at_once: "2", turn: Turn::Waiting },
-    Booted { title: "generations", files: &["sidus_boot"], at_once: "2", turn: Turn::Alone },
-    Booted { title: "targets of tgt", files: &["sidus_tgt_boot"], at_once: "1", turn: Turn::Alone },
-    Booted { title: "faults of the server", files: &["server_faults"], at_once: "1", turn: Turn::Alone },
-    Booted { title: "whole boots against the clock", files: &["timed"], at_once: "2", turn: Turn::Alone },
-    Booted { title: "shutdowns against the clock", files: &["timed_shutdown"], at_once: "2", turn: Turn::Alone },
+impl Turn {
+    const ALL: [Self; 3] = [Self::First, Self::Second, Self::Alone];
+}
+
+const BOOTED: [Booted; 12] = [
+    Booted { title: "whole boots", file: "boot", at_once: "2", turn: Turn::First, lane: 0 },
+    Booted { title: "disks of nodes", file: "sidus_disk_boot", at_once: "1", turn: Turn::First, lane: 1 },
+    Booted { title: "generations", file: "sidus_boot", at_once: "2", turn: Turn::First, lane: 1 },
+    Booted { title: "initramfs", file: "initramfs", at_once: "2", turn: Turn::First, lane: 1 },
+    Booted { title: "whole boots", file: "iscsi_boot", at_once: "2", turn: Turn::Second, lane: 0 },
+    Booted { title: "whole boots", file: "switch_boot", at_once: "2", turn: Turn::Second, lane: 0 },
+    Booted { title: "network managers", file: "network_boot", at_once: "2", turn: Turn::Second, lane: 0 },
+    Booted { title: "faults", file: "faults", at_once: "2", turn: Turn::Second, lane: 1 },
+    Booted { title: "whole boots", file: "guard_boot", at_once: "2", turn: Turn::Second, lane: 1 },
+    Booted { title: "faults of the server", file: "server_faults", at_once: "1", turn: Turn::Alone, lane: 0 },
+    Booted { title: "whole boots against the clock", file: "timed", at_once: "2", turn: Turn::Alone, lane: 0 },
+    Booted { title: "shutdowns against the clock", file: "timed_shutdown", at_once: "2", turn: Turn::Alone, lane: 0 },
 ];
 
 /// Runs the tests in the files that `names` are, and those whose names contain one of them; without names, all, and
@@ -155,7 +159,7 @@ fn run_wanted(
     if wanted.is_all() {
         ran.count.add(checks(paths)?);
     }
-    let in_lab = |file: &str| BOOTED.iter().any(|booted| booted.files.contains(&file));
+    let in_lab = |file: &str| BOOTED.iter().any(|booted| booted.file == file);
     let here = wanted.files.iter().filter(|file| *file != MOUNTING && !in_lab(file));
     let (whole, others): (Vec<_>, Vec<_>) = here.partition(|file| wanted.is_whole(file));
     let others: Vec<_> = others.into_iter().flat_map(|file| ["--test", file]).collect();
@@ -169,11 +173,9 @@ fn run_wanted(
     }
     let mut booting = Vec::new();
     for booted in &BOOTED {
-        for file in booted.files {
-            let words = wanted.of(file);
-            if words.is_empty() || cargo.has(file, &words)? {
-                booting.push(Booting { booted, file, words });
-            }
+        let words = wanted.of(booted.file);
+        if words.is_empty() || cargo.has(booted.file, &words)? {
+            booting.push(Booting { booted, words });
         }
     }
     if !booting.is_empty() {
@@ -265,7 +267,6 @@ fn shell_files(paths: &Paths) -> Result<Vec<String>> {
 /// A file that is run.
 struct Booting {
     booted: &'static Booted,
-    file: &'static str,
     /// The tests whose names have one of these in them, or all.
     words: Vec<String>,
 }
@@ -333,33 +334,33 @@ impl Cargo<'_> {
         let mut all = Command::new("cargo");
         all.args(["test", "--quiet", "--no-run"]).args(ALL);
         for file in &files {
-            all.args(["--test", file.file]);
+            all.args(["--test", file.booted.file]);
         }
         let status = all.current_dir(self.paths.project()).status().context("cannot run cargo")?;
         if !status.success() {
             bail!("the tests that boot nodes cannot be compiled");
         }
-        let (alone, together): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.booted.turn == Turn::Alone);
-        let (waiting, working): (Vec<_>, Vec<_>) =
-            together.into_iter().partition(|file| file.booted.turn == Turn::Waiting);
-        let mut ran = std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| self.boot_each(&waiting));
-            let mut ran = self.boot_each(&working)?;
-            ran.add(waiting.join().map_err(|_| anyhow!("the thread that runs the tests that wait ended"))??);
-            Ok::<_, anyhow::Error>(ran)
-        })?;
-        ran.add(self.boot_each(&alone)?);
+        let mut ran = Ran::default();
+        for turn in Turn::ALL {
+            let has_turn = files.iter().filter(|file| file.booted.turn == turn);
+            let (one, other): (Vec<_>, Vec<_>) = has_turn.partition(|file| file.booted.lane == 0);
+            let (one, other) = std::thread::scope(|scope| {
+                let other = scope.spawn(|| self.boot_each(&other));
+                (self.boot_each(&one), other.join())
+            });
+            ran.add(one?);
+            ran.add(other.map_err(|_| anyhow!("the thread of the second lane ended"))??);
+        }
         Ok(ran)
     }
 
-    fn boot_each(&self, files: &[Booting]) -> Result<Ran> {
+    fn boot_each(&self, files: &[&Booting]) -> Result<Ran> {
         let mut ran = Ran::default();
-        for Booting { booted, file, words } in files {
-            let started = Instant::now();
+        for Booting { booted, words } in files {
+            let (file, started) = (booted.file, Instant::now());
             heading(&format!("{}: {file}", booted.title));
             // Beside the whole suite of faults there is next to no work.
-            let waits = self.faults && booted.turn == Turn::Waiting;
-            let at_once = ["--test-threads", if waits { "3" } else { booted.at_once }];
+            let at_once = ["--test-threads", if self.faults && file == "faults" { "3" } else { booted.at_once }];
             ran.add(self.run(file, &format!("{file}: "), &["--test", file], &at_once, words)?);
             println!("{file}: took {:.0} s", started.elapsed().as_secs_f64());
         }
@@ -484,7 +485,7 @@ mod tests {
         let manifest = include_str!("../../Cargo.toml");
         let targets = manifest.split("[[test]]").skip(1).filter(|target| target.contains("[\"lab\"]"));
         let mut needed: Vec<_> = targets.filter_map(|target| target.split('"').nth(1)).collect();
-        let mut run: Vec<_> = BOOTED.iter().flat_map(|booted| booted.files).copied().collect();
+        let mut run: Vec<_> = BOOTED.iter().map(|booted| booted.file).collect();
         needed.sort_unstable();
         run.sort_unstable();
         assert_eq!(needed, run);

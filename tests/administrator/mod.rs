@@ -11,11 +11,11 @@ use sidus_lab::{Lab, Node, Result};
 /// The tree that the lab's server has.
 pub const TREE: &str = "hpc";
 /// Where a copy of it is made, in an emulated machine that others keep busy.
-pub const LONG: Duration = Duration::from_secs(400);
+pub const LONG: Duration = Duration::from_secs(900);
 /// From the request for a switch until all services have stopped.
-pub const STOPPED: Duration = Duration::from_secs(120);
+pub const STOPPED: Duration = Duration::from_secs(300);
 /// Until `rootaufs watch` has told what was published: it looks every 30 seconds.
-pub const TOLD: Duration = Duration::from_secs(90);
+pub const TOLD: Duration = Duration::from_secs(300);
 
 /// The server has one administrator at a time: the next one's command would not be carried out.
 static ADMINISTRATOR: Mutex<()> = Mutex::new(());

@@ -1,0 +1,182 @@
+//! The disks that `sidus` makes for nodes: as files by the kernel's own target, and as logical volumes by tgt. Each scenario
+//! starts what serves them anew, which all of the server's nodes feel: one runs at a time, and nothing beside it.
+//! `./qemu/lab test sidus_disk_boot` runs these.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
+
+mod administrator;
+mod common;
+
+use administrator::{moves, runs_on, Administrator, STOPPED, TREE};
+use common::{trouble_on_console, INITRAMFS};
+use sidus_lab::address::address;
+use sidus_lab::{Firmware, Lab, Result};
+
+/// What the kernel's target has of node 202, and not what other scenarios left; a store's number depends on that.
+const CONFIGFS: &str = "cd /sys/kernel/config/target && find . -name '*:10.13.20.202' -o -name '*5254000d14ca' -o \
+                        -name 'sidus-node202*' | sed 's/fileio_[0-9]*/fileio/' | sort";
+
+#[test]
+fn a_node_with_a_disk_keeps_what_it_writes_and_nobody_else_gets_it() -> Result<()> {
+    const NODE: u8 = 202;
+    let target = format!("iqn.2026-01.io.sidus.target:{}", address(NODE));
+    let administrator = Administrator::comes()?;
+    let generation = administrator.current()?;
+    administrator.add(NODE, "--persistent 400M")?;
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+    let lab = Lab::open()?;
+    let served = administrator.run(CONFIGFS)?;
+    assert!(served.contains(&target), "{served}");
+
+    let mut node = lab.node(NODE).pxe(Firmware::Bios).boot()?;
+    node.wait_running()?;
+    runs_on(&mut node, &generation)?;
+    let status = node.run("rootaufs status")?;
+    assert!(status.starts_with("root        a union; what is written here survives a reboot\n"), "{status}");
+    assert!(status.contains(&format!("target      {target} at 10.13.20.13:3260, as ")), "{status}");
+    assert!(status.contains("proved      this node and the target by CHAP\n"), "{status}");
+    assert!(status.contains("guard       persistent reservation "), "{status}");
+    node.run("echo before >/etc/written; rm /etc/debian_version; sync")?;
+    let row = administrator.status_of(NODE)?;
+    assert_eq!(row.get(1..4).unwrap_or_default(), ["up", &format!("{TREE}/{generation}"), "disk"], "{row:?}");
+    for refused in ["remove node202 --keep-disk", "reset node202 --yes"] {
+        let said = administrator.sidus_refuses(&format!("node {refused}"))?;
+        assert!(
+            said.contains(&format!("target {target} is in use by iqn.2026-01.io.sidus:node-5254000d14ca")),
+            "{said}"
+        );
+    }
+
+    // Another node, though it knows the name.
+    let line = format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.13 sidus.iscsi.target={target} panic=30");
+    let mut other = lab.node(64).cmdline(&line).boot()?;
+    other.expect("rootaufs: FAILED: log in", INITRAMFS)?;
+    other.expect("the target knows no initiator \"iqn.2026-01.io.sidus:node-5254000d1440\"", INITRAMFS)?;
+    other.power_cut()?;
+
+    // The service is started anew while the node is down.
+    node.run("setsid sh -c 'sleep 1; systemctl --no-block reboot' </dev/null >/dev/null 2>&1 &")?;
+    node.wait_end(STOPPED)?;
+    trouble_on_console(&mut node)?;
+    administrator.run("systemctl restart rtslib-fb-targetctl.service")?;
+    assert_eq!(administrator.run(CONFIGFS)?, served);
+    node.power_on()?;
+    node.wait_running()?;
+    let kept = "cat /etc/written; ls /etc/debian_version 2>/dev/null || true";
+    assert_eq!(node.run(kept)?, "before\n");
+
+    let running = node.run("findmnt -no SOURCE /ro")?;
+    let running = running.trim().rsplit('/').next().unwrap_or_default();
+    let others = administrator.run(&format!("cd /srv/sidus/generations/{TREE}; ls -d [0-9]* | grep -vx {running}"))?;
+    let other = others.split_whitespace().next_back().unwrap_or_default();
+    moves(&mut node, other, other)?;
+    assert_eq!(node.run(kept)?, "before\n");
+    node.power_off()?;
+    trouble_on_console(&mut node)?;
+
+    let image = "/srv/sidus/luns/node202.img";
+    administrator.run(&format!("e2fsck -fn {image}"))?;
+    administrator.sidus("node reset node202 --yes")?;
+    administrator
+        .run(&format!("e2fsck -fn {image}.old && ! debugfs -R 'ls -l /sidus' {image} 2>/dev/null | grep v1"))?;
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+    administrator.sidus("node remove node202 --discard-disk")?;
+    assert_eq!(administrator.run(CONFIGFS)?, "");
+    assert_eq!(
+        administrator
+            .run("ls /srv/sidus/luns | grep node202; grep -r --exclude=lock node202 /etc/sidus /var/lib/sidus /etc/rtslib-fb-target || true")?,
+        ""
+    );
+    Ok(())
+}
+
+/// The lab's own tgtd leaves the server's address to the kernel's target. Who serves is a line of sidus.toml.
+fn serve_by(administrator: &Administrator, target: &str) -> Result<()> {
+    let drop_in = match target {
+        "tgt" => "[Service]\\nExecStart=\\nExecStart=/usr/sbin/tgtd -f\\n",
+        _ => "",
+    };
+    administrator.run(&format!(
+        "mkdir -p /run/systemd/system/tgt.service.d && printf '{drop_in}' >/run/systemd/system/tgt.service.d/sidus.conf && \
+         systemctl daemon-reload && systemctl restart tgt.service && \
+         sed -i 's/^target = .*/target = \"{target}\"/' /etc/sidus/sidus.toml && grep -q '^target = \"{target}\"' /etc/sidus/sidus.toml"
+    ))?;
+    administrator.sidus("init").map(drop)
+}
+
+/// Disks are made in the volume group `vg0` from now on, or as files.
+fn make_disks_in(administrator: &Administrator, group: Option<&str>) -> Result<()> {
+    let change = match group {
+        Some(group) => {
+            administrator.run(&format!(
+                "vgs {group} 2>/dev/null || {{ truncate -s 2G /srv/{group}; vgcreate {group} $(losetup -f --show /srv/{group}); }}"
+            ))?;
+            format!("s/^# volume_group = .*/volume_group = \"{group}\"/")
+        }
+        None => "s/^volume_group = /# &/".to_owned(),
+    };
+    administrator.run(&format!("sed -i '{change}' /etc/sidus/sidus.toml")).map(drop)
+}
+
+const VOLUMES: &str = "lvs --noheadings -o lv_name vg0 | tr -d ' '";
+
+#[test]
+fn a_node_with_a_volume_by_tgt_keeps_what_it_writes() -> Result<()> {
+    const NODE: u8 = 203;
+    let target = format!("iqn.2026-01.io.sidus.target:{}", address(NODE));
+    let administrator = Administrator::comes()?;
+    let generation = administrator.current()?;
+    serve_by(&administrator, "tgt")?;
+    make_disks_in(&administrator, Some("vg0"))?;
+    administrator.add(NODE, "--persistent 400M")?;
+    assert_eq!(administrator.run(VOLUMES)?, "sidus-node203\n");
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+    assert!(administrator.run("tgtadm --lld iscsi --mode target --op show")?.contains(&target));
+
+    let mut node = Lab::open()?.node(NODE).pxe(Firmware::Bios).boot()?;
+    node.wait_running()?;
+    runs_on(&mut node, &generation)?;
+    let status = node.run("rootaufs status")?;
+    for line in [
+        "root        a union; what is written here survives a reboot\n",
+        &format!("target      {target} at 10.13.20.13:3260, as "),
+        "proved      this node and the target by CHAP\n",
+        "guard       persistent reservation ",
+    ] {
+        assert!(status.contains(line), "{line:?} is not in\n{status}");
+    }
+    let row = administrator.status_of(NODE)?;
+    assert_eq!(row.get(1).map(String::as_str), Some("up"), "{row:?}");
+    node.run("echo before >/etc/written; sync")?;
+    let refused = administrator.sidus_refuses("node remove node203 --keep-disk")?;
+    assert!(refused.contains(&format!("target {target} is in use by ")), "{refused}");
+
+    // tgtd is started anew while the node is down: it reads what it serves.
+    node.run("setsid sh -c 'sleep 1; systemctl --no-block reboot' </dev/null >/dev/null 2>&1 &")?;
+    node.wait_end(STOPPED)?;
+    trouble_on_console(&mut node)?;
+    administrator.run("systemctl restart tgt.service")?;
+    node.power_on()?;
+    node.wait_running()?;
+    assert_eq!(node.run("cat /etc/written")?, "before\n");
+    node.power_off()?;
+    trouble_on_console(&mut node)?;
+
+    administrator.run("e2fsck -fn /dev/vg0/sidus-node203")?;
+    administrator.sidus("node reset node203 --yes")?;
+    assert_eq!(administrator.run(VOLUMES)?, "sidus-node203\nsidus-node203.old\n");
+    administrator.run(
+        "e2fsck -fn /dev/vg0/sidus-node203.old && ! debugfs -R 'ls -l /sidus' /dev/vg0/sidus-node203 2>/dev/null | grep v1",
+    )?;
+    assert!(administrator.run("tgtadm --lld iscsi --mode target --op show")?.contains("/dev/vg0/sidus-node203\n"));
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+    administrator.sidus("node remove node203 --discard-disk")?;
+    assert!(!administrator.run("tgtadm --lld iscsi --mode target --op show")?.contains(&target));
+    assert_eq!(
+        administrator.run(&format!("{VOLUMES}; ls /srv/sidus/luns /etc/tgt/conf.d | grep node203 || true"))?,
+        ""
+    );
+    make_disks_in(&administrator, None)?;
+    serve_by(&administrator, "lio")?;
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+    Ok(())
+}
