@@ -15,8 +15,8 @@ use crate::{image, readme};
 /// Where the README has its figures.
 const README_MARKS: [&str; 2] = ["<!-- bench of switch: begin -->\n", "<!-- bench of switch: end -->\n"];
 
-/// A node that `sidus` does not know: it boots the generation that is current.
-const NODE: u8 = 219;
+/// A node that the DHCP server knows, and `sidus` does not: it boots the generation that is current.
+const NODE: u8 = 67;
 
 /// Where the generations are.
 const GENERATIONS: &str = "/srv/sidus/generations/hpc";
