@@ -44,11 +44,23 @@ pub fn build_all(paths: &Paths, mirror: Option<&str>) -> Result<()> {
         // A download and a compiler wait for different things.
         let bases = Tree::ALL.map(|tree| (tree, scope.spawn(move || tree::base(paths, tree, mirror))));
         let programs = programs::build(paths)?;
-        programs::build_server(paths)?;
-        for (tree, base) in bases {
-            let tarball =
-                base.join().map_err(|_| anyhow!("the {} tree: the thread that makes it ended", tree.name()))??;
-            build(paths, tree, &tarball, &programs, mirror)?;
+        let made = bases.map(|(tree, base)| {
+            let programs = programs.clone();
+            scope.spawn(move || {
+                // The nodes' images do not wait for it.
+                if tree == Tree::Server {
+                    programs::build_server(paths)?;
+                }
+                let tarball =
+                    base.join().map_err(|_| anyhow!("the thread that makes a tree of its packages ended"))??;
+                build(paths, tree, &tarball, &programs, mirror)
+            })
+        });
+        for (tree, made) in Tree::ALL.into_iter().zip(made) {
+            made.join()
+                .map_err(|_| anyhow!("the thread that makes it ended"))
+                .and_then(std::convert::identity)
+                .with_context(|| format!("the {} disk", tree.name()))?;
         }
         Ok(())
     })
