@@ -129,7 +129,7 @@ mod faults {
         let target = Target::new(&lab, 140);
         target.make_image()?;
         target.serve_by_own_tgtd_at("10.13.20.15:3340")?;
-        let mut victim = Victim::boot_at(&lab, target, 140, "10.13.20.15:3340")?;
+        let mut victim = Victim::boot_bare_at(&lab, target, 140, "10.13.20.15:3340")?;
         victim.survive(
             "portal's address gone, back after 15 s",
             Duration::from_secs(15),

@@ -31,17 +31,17 @@ pub struct Victim {
 impl Victim {
     /// Boots from a target that is served at `port`.
     pub fn boot(lab: &Lab, target: Target, number: u8, port: u16) -> Result<Self> {
-        Self::boot_at(lab, target, number, &format!("10.13.20.14:{port}"))
-    }
-
-    /// Boots from a target that is served at `portal`.
-    pub fn boot_at(lab: &Lab, target: Target, number: u8, portal: &str) -> Result<Self> {
-        Self::boot_as(lab.node(number), target, portal)
+        Self::boot_as(lab.node(number), target, &format!("10.13.20.14:{port}"))
     }
 
     /// As [`Victim::boot`], where the fault is none of what else runs on a node.
     pub fn boot_bare(lab: &Lab, target: Target, number: u8, port: u16) -> Result<Self> {
-        Self::boot_as(lab.node(number).bare(), target, &format!("10.13.20.14:{port}"))
+        Self::boot_bare_at(lab, target, number, &format!("10.13.20.14:{port}"))
+    }
+
+    /// The same from a target that is served at `portal`.
+    pub fn boot_bare_at(lab: &Lab, target: Target, number: u8, portal: &str) -> Result<Self> {
+        Self::boot_as(lab.node(number).bare(), target, portal)
     }
 
     fn boot_as(node: NodeBuilder, target: Target, portal: &str) -> Result<Self> {

@@ -1,0 +1,130 @@
+//! `cargo test`, for what looks at the source or runs on this machine, and for what boots nodes.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::thread::ScopedJoinHandle;
+use std::time::Instant;
+
+use anyhow::{anyhow, bail, Context, Result};
+
+use super::heading;
+use super::outcome::{Count, Ran, Reader};
+use super::turns::{Booted, Turn, LANES};
+use crate::paths::Paths;
+
+/// What each run of cargo selects from: with other features, it would compile all of it once more.
+const ALL: [&str; 3] = ["--workspace", "--features", "sidus/server,sidus/root,sidus/lab"];
+
+/// A file that is run.
+pub(super) struct Booting {
+    pub(super) booted: &'static Booted,
+    /// The tests whose names have one of these in them, or all.
+    pub(super) words: Vec<String>,
+}
+
+/// `cargo test`, as often as it takes.
+pub(super) struct Cargo<'a> {
+    pub(super) paths: &'a Paths,
+    /// Whether the whole suite of faults is asked for, which takes long, not its core.
+    pub(super) faults: bool,
+}
+
+impl Cargo<'_> {
+    /// Runs the tests whose names contain one of `words`.
+    pub(super) fn test(&self, title: &str, options: &[&str], words: &[String]) -> Result<Ran> {
+        heading(title);
+        self.run(title, "", options, &[], words)
+    }
+
+    /// Runs files that need the lab, each in its turn.
+    pub(super) fn boot_all(&self, files: Vec<Booting>) -> Result<Ran> {
+        heading("the programs that boot nodes");
+        let mut all = Command::new("cargo");
+        all.args(["test", "--quiet", "--no-run"]).args(ALL);
+        for file in &files {
+            all.args(["--test", file.booted.file]);
+        }
+        let status = all.current_dir(self.paths.project()).status().context("cannot run cargo")?;
+        if !status.success() {
+            bail!("the tests that boot nodes cannot be compiled");
+        }
+        let mut ran = Ran::default();
+        for turn in Turn::ALL {
+            let in_lane = |lane| files.iter().filter(move |file| file.booted.turn == turn && file.booted.lane == lane);
+            let lanes = std::thread::scope(|scope| {
+                let lanes: Vec<_> = (0..LANES).map(|lane| scope.spawn(move || self.boot_each(in_lane(lane)))).collect();
+                lanes.into_iter().map(ScopedJoinHandle::join).collect::<Vec<_>>()
+            });
+            for lane in lanes {
+                ran.add(lane.map_err(|_| anyhow!("the thread of a lane ended"))??);
+            }
+        }
+        Ok(ran)
+    }
+
+    fn boot_each<'b>(&self, files: impl Iterator<Item = &'b Booting>) -> Result<Ran> {
+        let mut ran = Ran::default();
+        for Booting { booted, words } in files {
+            let (file, started) = (booted.file, Instant::now());
+            heading(&format!("{}: {file}", booted.title));
+            // Beside the whole suite of faults there is next to no work.
+            let at_once = ["--test-threads", if self.faults && file == "faults" { "3" } else { booted.at_once }];
+            ran.add(self.run(file, &format!("{file}: "), &["--test", file], &at_once, words)?);
+            println!("{file}: took {:.0} s", started.elapsed().as_secs_f64());
+        }
+        Ok(ran)
+    }
+
+    /// Shows what is printed, each line after `prefix`, and sums what libtest counts. A run that ends without a count failed.
+    fn run(&self, title: &str, prefix: &str, options: &[&str], to_tests: &[&str], words: &[String]) -> Result<Ran> {
+        let mut child = Command::new("cargo")
+            .args(["test", "--no-fail-fast"])
+            .args(ALL)
+            .args(options)
+            .arg("--")
+            .args(to_tests)
+            .args(words)
+            .current_dir(self.paths.project())
+            // An error says where it comes from in words.
+            .env("RUST_BACKTRACE", "0")
+            .envs(self.faults.then_some(("SIDUS_LAB_FAULTS", "all")))
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo")?;
+        let output = child.stdout.take().context("cargo has no output")?;
+        let mut reader = Reader::default();
+        for line in BufReader::new(output).lines() {
+            let line = line.context("cannot read cargo's output")?;
+            println!("{prefix}{line}");
+            reader.line(title, line);
+        }
+        let mut ran = reader.end();
+        if words.is_empty() {
+            // A whole file is asked for by its own name.
+            ran.seen.extend(options.last().map(|file| (*file).to_owned()));
+        }
+        let success = child.wait()?.success();
+        if !success && ran.count.failed == 0 {
+            println!("FAILED: {title}: cargo test ended without a failed test");
+            ran.count.add(Count::one(false));
+        }
+        Ok(ran)
+    }
+
+    /// Whether a file of tests that need the lab has one whose name contains one of `words`.
+    pub(super) fn has(&self, file: &str, words: &[String]) -> Result<bool> {
+        let output = Command::new("cargo")
+            .args(["test", "--quiet"])
+            .args(ALL)
+            .args(["--test", file, "--", "--list"])
+            .args(words)
+            .current_dir(self.paths.project())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!("tests/{file}.rs cannot be compiled");
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).lines().any(|line| line.ends_with(": test")))
+    }
+}
