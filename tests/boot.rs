@@ -250,7 +250,7 @@ fn two_nodes_at_once_do_not_see_each_others_writes() -> Result<()> {
 
 #[test]
 fn debian_12_with_the_generic_kernel() -> Result<()> {
-    let mut node = Lab::open()?.node(36).bare().kernel(Kernel::Generic).cmdline("aufs=tmpfs").boot()?;
+    let mut node = Lab::open()?.node(36).kernel(Kernel::Generic).cmdline("aufs=tmpfs").boot()?;
     check_union(&mut node)?;
     assert!(!node.run("uname -r")?.contains("cloud"));
     power_off(node)?;
@@ -259,8 +259,7 @@ fn debian_12_with_the_generic_kernel() -> Result<()> {
 
 #[test]
 fn debian_13_with_the_generic_kernel() -> Result<()> {
-    let mut node =
-        Lab::open()?.node(38).bare().suite(Suite::Trixie).kernel(Kernel::Generic).cmdline("aufs=tmpfs").boot()?;
+    let mut node = Lab::open()?.node(38).suite(Suite::Trixie).kernel(Kernel::Generic).cmdline("aufs=tmpfs").boot()?;
     check_union(&mut node)?;
     power_off(node)?;
     Ok(())

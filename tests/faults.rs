@@ -349,7 +349,7 @@ mod faults {
     fn a_keeper_is_small_and_sleeps() -> Result<()> {
         let lab = Lab::open()?;
         let target = Target::new(&lab, 134).by_lio(3334)?;
-        let mut victim = Victim::boot_bare(&lab, target, 134, 3334)?;
+        let mut victim = Victim::boot(&lab, target, 134, 3334)?;
         victim.node.wait_running()?;
         let pid = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' /run/sidus/keeper.json)";
         let wakeups = format!("{pid}; awk '/ctxt_switches/ {{n += $2}} END {{print n}}' /proc/$pid/status");

@@ -38,7 +38,7 @@ const WORKS: &str = "#!/bin/sh
 
 /// How many generations come, one after the other; `SIDUS_TEST_GENERATIONS` in the environment has another number.
 fn generations() -> Result<u32> {
-    std::env::var("SIDUS_TEST_GENERATIONS").map_or(Ok(2), |number| Ok(number.parse()?))
+    std::env::var("SIDUS_TEST_GENERATIONS").map_or(Ok(3), |number| Ok(number.parse()?))
 }
 
 #[test]

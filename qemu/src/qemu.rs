@@ -25,7 +25,8 @@ pub(crate) fn common(name: &str, memory_mb: u32, shell: &Path, qmp: &Path) -> Ve
     let mut arguments: Vec<String> = vec!["-name".into(), name.into(), "-m".into(), memory_mb.to_string()];
     arguments.extend(
         "-nodefaults -no-user-config -display none -machine pc,graphics=off -accel tcg,thread=multi \
-         -smp 1,maxcpus=2 -device virtio-rng-pci -chardev stdio,id=console,signal=off -serial chardev:console -serial chardev:shell"
+         -smp 1,maxcpus=2 \
+         -device virtio-rng-pci -chardev stdio,id=console,signal=off -serial chardev:console -serial chardev:shell"
             .split(' ')
             .map(str::to_owned),
     );
