@@ -25,13 +25,15 @@ pub enum Step {
     Link(PathBuf, PathBuf),
     /// Removes a link.
     Unlink(PathBuf),
+    /// Removes a file that the kernel has written elsewhere, and may have written no more.
+    Forget(PathBuf),
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Make(path) => write!(f, "make {}", path.display()),
-            Self::Unmake(path) | Self::Unlink(path) => write!(f, "remove {}", path.display()),
+            Self::Unmake(path) | Self::Unlink(path) | Self::Forget(path) => write!(f, "remove {}", path.display()),
             Self::Set(path, value) => write!(f, "write {value:?} to {}", path.display()),
             Self::SetSecret(path, _) => write!(f, "write {}", path.display()),
             Self::Link(path, target) => write!(f, "link {} to {}", path.display(), target.display()),
@@ -75,5 +77,9 @@ fn perform(root: &Path, step: &Step) -> io::Result<()> {
         }
         Step::Link(path, target) => symlink(at(target), at(path)),
         Step::Unlink(path) => fs::remove_file(at(path)),
+        Step::Forget(path) => match fs::remove_file(at(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        },
     }
 }

@@ -111,14 +111,25 @@ fn saved_target(target: &Target) -> Value {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     pub(super) targets: Vec<Known>,
-    /// This program's disks: the folder of a folder.
-    pub(super) disks: Vec<(String, String)>,
+    /// This program's disks.
+    pub(super) disks: Vec<Disk>,
     /// The folders of disks of files and of block devices, others' too, and how many each has.
     pub(super) adapters: Vec<(String, usize)>,
     /// The folders that there are not, in the last of which the kernel would note who has reserved a disk. Without it, it
     /// refuses each reservation that is to outlive it (`core_scsi3_update_and_write_aptpl` in its
     /// drivers/target/target_core_pr.c), and nothing makes it.
     pub(super) no_notes: Vec<PathBuf>,
+}
+
+/// A disk of this program's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// The folder that its own is in.
+    pub(super) adapter: String,
+    /// That.
+    pub(super) name: String,
+    /// Where the kernel has noted who has reserved it. The kernel itself never reads that again, nor removes it.
+    pub(super) notes: Option<PathBuf>,
 }
 
 /// A target, with all that has to be removed before it can be.
@@ -158,20 +169,22 @@ impl Found {
 
     fn look(root: &Path, base: &Path) -> io::Result<Self> {
         let mut found = Self::default();
+        let notes = Some(value(root, &base.join("dbroot"))?).filter(|notes| !notes.is_empty()).map(PathBuf::from);
+        let reservations = notes.as_ref().map(|notes| notes.join("pr"));
         let core = base.join("core");
         for adapter in folders(root, &core)?.into_iter().filter(|name| adapter_number(name).is_some()) {
             let disks = folders(root, &core.join(&adapter))?;
             found.adapters.push((adapter.clone(), disks.len()));
-            let ours = disks.into_iter().filter(|name| name.starts_with(PREFIX));
-            found.disks.extend(ours.map(|name| (adapter.clone(), name)));
+            for name in disks.into_iter().filter(|name| name.starts_with(PREFIX)) {
+                let serial = value(root, &core.join(&adapter).join(&name).join("wwn/vpd_unit_serial"))?;
+                let notes = reservations.as_ref().zip(note_name(&serial)).map(|(folder, name)| folder.join(name));
+                let notes = notes.filter(|notes| within(root, notes).is_file());
+                found.disks.push(Disk { adapter: adapter.clone(), name, notes });
+            }
         }
-        let notes = value(root, &base.join("dbroot"))?;
-        if !notes.is_empty() {
-            let notes = PathBuf::from(notes);
-            for folder in [notes.clone(), notes.join("pr")] {
-                if look(root, &folder)?.is_none() {
-                    found.no_notes.push(folder);
-                }
+        for folder in notes.into_iter().chain(reservations) {
+            if look(root, &folder)?.is_none() {
+                found.no_notes.push(folder);
             }
         }
         let iscsi = base.join("iscsi");
@@ -250,6 +263,12 @@ fn value(root: &Path, path: &Path) -> io::Result<String> {
     Ok(read_text(root, path, MAX_VALUE)?.unwrap_or_default().trim().to_owned())
 }
 
+/// The name that the kernel's notes of a disk have, of what it says of that disk's serial number.
+fn note_name(serial: &str) -> Option<String> {
+    let (_, serial) = serial.rsplit_once(": ")?;
+    (!serial.contains('/')).then(|| format!("aptpl_{serial}"))
+}
+
 /// What the kernel says of an initiator: who has logged in, or that nobody has.
 fn session(info: &str) -> Option<Session> {
     let mut words = info.split_whitespace();
@@ -282,7 +301,9 @@ pub(super) fn steps(found: &Found, wanted: &[Target], decided: &Decided<'_>) -> 
         is_served || wanted.iter().any(|target| disk(target) == *name) && !begins
     };
     let core = base.join("core");
-    for (adapter, name) in found.disks.iter().filter(|(_, name)| !keeps(name)) {
+    for Disk { adapter, name, notes } in found.disks.iter().filter(|disk| !keeps(&disk.name)) {
+        // First: without the disk, nobody would find them again.
+        steps.extend(notes.iter().cloned().map(Step::Forget));
         steps.push(Step::Unmake(core.join(adapter).join(name)));
         // One of this program's has one disk; another's may have more.
         if found.adapters.contains(&(adapter.clone(), 1)) {

@@ -63,6 +63,10 @@ fn known(number: u8) -> Known {
     Known { served, groups: vec![group] }
 }
 
+fn disk(adapter: &str, name: &str) -> Disk {
+    Disk { adapter: adapter.to_owned(), name: name.to_owned(), notes: None }
+}
+
 fn shown(found: &Found, wanted: &[Target], options: &Options) -> Vec<String> {
     let served: Vec<_> = found.targets.iter().map(|known| known.served.clone()).collect();
     let steps = steps(found, wanted, &decide(wanted, &served, options));
@@ -135,7 +139,7 @@ fn a_volume_is_served_as_a_block_device() {
     // It is served, so it stays; the next one gets a number of its own.
     let mut served = known(21);
     served.served.images = vec![volume.image.clone()];
-    let disk = ("iblock_4".to_owned(), "sidus-node21".to_owned());
+    let disk = disk("iblock_4", "sidus-node21");
     let adapters = vec![("iblock_4".to_owned(), 1)];
     let found = Found { targets: vec![served], disks: vec![disk], adapters, ..Found::default() };
     assert_eq!(shown(&found, std::slice::from_ref(&volume), &Options::default()), Vec::<String>::new());
@@ -147,8 +151,8 @@ fn a_target_ends_from_the_inside_out_and_others_disks_stay() {
     let found = Found {
         targets: vec![known(21), known(22)],
         disks: vec![
-            ("fileio_0".to_owned(), "sidus-node21".to_owned()),
-            ("fileio_3".to_owned(), "sidus-node22".to_owned()),
+            disk("fileio_0", "sidus-node21"),
+            Disk { notes: Some("/var/target/pr/aptpl_22".into()), ..disk("fileio_3", "sidus-node22") },
         ],
         adapters: vec![("fileio_0".to_owned(), 2), ("fileio_3".to_owned(), 1)],
         no_notes: Vec::new(),
@@ -166,6 +170,7 @@ fn a_target_ends_from_the_inside_out_and_others_disks_stay() {
         format!("remove {group}/lun/lun_0"),
         format!("remove {group}"),
         "remove T/iscsi/iqn.2026-01.io.sidus.target:10.13.20.22".to_owned(),
+        "remove /var/target/pr/aptpl_22".to_owned(),
         "remove T/core/fileio_3/sidus-node22".to_owned(),
         "remove T/core/fileio_3".to_owned(),
     ];
@@ -178,8 +183,13 @@ fn a_target_ends_from_the_inside_out_and_others_disks_stay() {
     let half = Found { targets: Vec::new(), ..found };
     let mended = shown(&half, &[target(22)], &Options::default());
     assert_eq!(
-        mended[..3],
-        ["remove T/core/fileio_0/sidus-node21", "remove T/core/fileio_3/sidus-node22", "remove T/core/fileio_3"]
+        mended[..4],
+        [
+            "remove T/core/fileio_0/sidus-node21",
+            "remove /var/target/pr/aptpl_22",
+            "remove T/core/fileio_3/sidus-node22",
+            "remove T/core/fileio_3"
+        ]
     );
 }
 
@@ -214,5 +224,20 @@ fn where_the_kernel_notes_reservations_is_made() {
     assert_eq!(shown(&served, &[target(21)], &Options::default()), ["make /etc/rtslib-fb-target/pr"]);
     std::fs::create_dir_all(root.join("etc/rtslib-fb-target/pr")).unwrap();
     assert_eq!(notes(), Vec::<PathBuf>::new());
+
+    // What it has noted of a disk.
+    let wwn = base.join("core/fileio_0/sidus-node21/wwn");
+    std::fs::create_dir_all(&wwn).unwrap();
+    let of_disk = |said: &str| {
+        std::fs::write(wwn.join("vpd_unit_serial"), said).unwrap();
+        Found::read(&root).unwrap().disks[0].notes.clone()
+    };
+    let said = "T10 VPD Unit Serial Number: 00000000-0000-4000-8000-525400000021\n";
+    assert_eq!(of_disk(said), None);
+    let note = "etc/rtslib-fb-target/pr/aptpl_00000000-0000-4000-8000-525400000021";
+    std::fs::write(root.join(note), "PR_REG_START: 0\n").unwrap();
+    assert_eq!(of_disk(said), Some(Path::new("/").join(note)));
+    assert_eq!(of_disk("T10 VPD Unit Serial Number: /../x\n"), None);
+    assert_eq!(of_disk("\n"), None);
     std::fs::remove_dir_all(&root).unwrap();
 }
