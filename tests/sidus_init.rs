@@ -30,7 +30,7 @@ fn a_bare_server_is_made_ready() {
     assert_eq!(
         machine.calls(),
         [
-            "dnsmasq --test",
+            "dnsmasq --test --conf-dir=/etc/dnsmasq.d,.dpkg-dist,.dpkg-old,.dpkg-new",
             "systemctl restart dnsmasq.service",
             "systemctl reload dnsmasq.service",
             "systemctl start nfs-server.service",
@@ -79,13 +79,15 @@ fn a_service_that_refuses_is_told_again() {
     let said = machine.fails(&HERE);
     assert!(
         said.contains(
-            "not all was told; `sidus recover` tries it again: dnsmasq --test: exit status 1\n  as the test wishes"
+            "not all was told; `sidus recover` tries it again: dnsmasq --test --conf-dir=/etc/dnsmasq.d,.dpkg-dist,.dpkg-old,.dpkg-new: exit status 1\n  as the test wishes"
         ),
         "{said}"
     );
     assert!(!machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
     machine.fail_at(machine.calls().len());
-    assert!(machine.fails(&["recover"]).contains("dnsmasq --test: exit status 1"));
+    assert!(machine
+        .fails(&["recover"])
+        .contains("dnsmasq --test --conf-dir=/etc/dnsmasq.d,.dpkg-dist,.dpkg-old,.dpkg-new: exit status 1"));
     assert!(machine.succeeds(&["recover"]).contains("ended in the middle: it is finished now"));
     assert!(machine.calls().contains(&"systemctl restart dnsmasq.service".to_owned()), "{:?}", machine.calls());
 }

@@ -1,5 +1,5 @@
-//! dnsmasq(8): DHCP, TFTP or both. What is written here holds for the nodes' network alone: the same dnsmasq may serve
-//! others, as a person's files have it.
+//! dnsmasq(8): DHCP, TFTP or both. What is written here of DHCP holds for the nodes' network alone, but for
+//! `dhcp-authoritative`: the same dnsmasq may serve others, as a person's files have it. TFTP it has one root for.
 
 use std::fmt::Write as _;
 
@@ -8,6 +8,8 @@ use crate::server::config::{Config, DhcpService, TftpService};
 use crate::server::engine::{Action, Commit, Content, Run, Write};
 
 const DROP_IN: &str = "/etc/dnsmasq.d/sidus.conf";
+/// Debian's service reads that folder because of this option; its dnsmasq.conf does not name it.
+const FOLDER: &str = "--conf-dir=/etc/dnsmasq.d,.dpkg-dist,.dpkg-old,.dpkg-new";
 
 pub(super) fn add(config: &Config, commit: &mut Commit) {
     let settings = &config.settings;
@@ -19,7 +21,7 @@ pub(super) fn add(config: &Config, commit: &mut Commit) {
     }
     drop_in(commit, DROP_IN, &text(config));
     // The one that runs is not stopped for a file that the new one would not take.
-    let test = Run::new("dnsmasq").arg("--test").on_services().from_package("dnsmasq");
+    let test = Run::new("dnsmasq").args(&["--test", FOLDER]).on_services().from_package("dnsmasq");
     tell(commit, DROP_IN, [test, Run::systemctl(&["restart", "dnsmasq.service"])]);
     if with_dhcp {
         // It reads the nodes again without a restart, which would forget nothing but takes TFTP from whoever boots now.

@@ -60,7 +60,7 @@ fn dnsmasq_serves_the_nodes_network_alone() {
     assert_eq!(
         after,
         [
-            "dnsmasq --test && systemctl restart dnsmasq.service <- /etc/dnsmasq.d/sidus.conf",
+            "dnsmasq --test --conf-dir=/etc/dnsmasq.d,.dpkg-dist,.dpkg-old,.dpkg-new && systemctl restart dnsmasq.service <- /etc/dnsmasq.d/sidus.conf",
             "systemctl reload dnsmasq.service <- /var/lib/sidus/dhcp-hosts",
             "systemctl start nfs-server.service && exportfs -r <- /etc/exports.d/sidus.exports",
         ]
