@@ -6,6 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::trouble_on_console;
+use sidus_lab::address::address;
 use sidus_lab::target::{initiator, Target};
 use sidus_lab::{Lab, Node, Result, Suite};
 
@@ -118,6 +119,18 @@ fn from_memory_to_the_next_generation() -> Result<()> {
         missing.contains("there is no generation \"c\" in 10.13.20.13:") && missing.ends_with("\n1\n"),
         "{missing}"
     );
+    // One whose init cannot be run leaves the node where it is, and the server knows: it was asked for this one last.
+    let own = format!("grep '^{}:{}/b:' /var/lib/nfs/rmtab", address(160), generations.folder);
+    let asked = generations.lab.server().run(&own)?;
+    let broken = "a/usr/lib/systemd/systemd";
+    generations.lab.server().run(&format!(
+        "cd {}; rm {broken}; printf '#!/bin/sh\\necho broken >&2; exit 1\\n' >{broken}; chmod 755 {broken}",
+        generations.folder
+    ))?;
+    let failed = moving.node.run("rootaufs switch a 2>&1; echo $?")?;
+    assert!(failed.contains("broken; the node is as it was") && failed.ends_with("\n1\n"), "{failed}");
+    assert_ne!(generations.lab.server().run(&own)?, asked);
+    moving.runs_on("b")?;
     // One that lacks the kernel's modules needs a real reboot.
     generations.lab.server().run(&format!("rm -r {}/a/usr/lib/modules", generations.folder))?;
     let kernel = moving.node.run("rootaufs switch a 2>&1; echo $?")?;

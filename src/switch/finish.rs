@@ -15,9 +15,9 @@ use rustix::process::{chdir, chroot};
 use super::facts::INIT;
 use super::plan::{self, Next};
 use super::step::{self, Machine};
-use super::{FAILED, NEXT, NOTE};
+use super::{ask_again, FAILED, NEXT, NOTE};
 use crate::folder::Folder;
-use crate::generation;
+use crate::generation::{self, Place};
 use crate::kmsg::{Level, Log};
 use crate::mount;
 use crate::report::{micros, steps, FailureReport, Report};
@@ -59,6 +59,9 @@ pub fn finish(root: &Path) -> bool {
             log.say(Level::Error, &format!("now: {}", failure.then));
             if let Err(error) = mount::detach(Path::new(NEXT)) {
                 log.say(Level::Error, &format!("cannot undo: {error}"));
+            }
+            if let Ok(place) = Place::read(root) {
+                ask_again(&place);
             }
             let report = Report::read(root).map(|report| Report { failure: Some(failure), ..report });
             told(&log, report.and_then(|report| report.write(root)));

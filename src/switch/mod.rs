@@ -35,6 +35,7 @@ use self::step::Machine;
 use crate::apply::{Failure, StepError};
 use crate::file_error::FileError;
 use crate::generation::{LookError, Place};
+use crate::iscsi::deadline::{within, Deadline};
 use crate::kmsg::{Level, Log};
 use crate::mount::{self, MountError};
 use crate::report::{micros, steps};
@@ -139,7 +140,10 @@ pub fn switch(root: &Path, request: &Request) -> Result<String, SwitchError> {
     if local.stage == facts::Stage::Left {
         mount::detach(Path::new(NEXT))?;
     }
-    let applied = step::apply(&plan.steps, Machine::this(root), &log).map_err(SwitchError::Step)?;
+    let applied = step::apply(&plan.steps, Machine::this(root), &log).map_err(|failed| {
+        ask_again(&place);
+        SwitchError::Step(failed)
+    })?;
     let mut next = plan.next;
     next.report.steps = steps(&applied.done);
     next.report.total_us = micros(start.elapsed());
@@ -147,6 +151,7 @@ pub fn switch(root: &Path, request: &Request) -> Result<String, SwitchError> {
     if let Err(error) = asked {
         // All that was made is on the stage, and goes with it.
         mount::detach(Path::new(NEXT))?;
+        ask_again(&place);
         return Err(error);
     }
     log.say(Level::Info, &format!("switch: {} is ready, and systemd restarts the node's services on it", next.to));
@@ -168,6 +173,14 @@ fn lock(root: &Path) -> Result<File, SwitchError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(SwitchError::Busy(path)),
         Err(errno) => Err(FileError::when("lock", &path)(errno.into()).into()),
     }
+}
+
+/// Asks the server once more for the tree that the node stays on. `sidus tree prune` knows who runs on what by what each node
+/// has asked for, and that was another one.
+fn ask_again(place: &Place) {
+    let tree = place.tree(&place.running);
+    // What went wrong is said already.
+    let _ = within(Deadline::after(step::MOUNT), move || tree.open());
 }
 
 /// Leaves on the stage what finishes the switch. It runs when the old root is to be written by nobody: not from there.

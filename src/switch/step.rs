@@ -20,7 +20,7 @@ use crate::nfs;
 use crate::plan::Step as Boot;
 
 /// How long the server may take to let a tree be mounted.
-const MOUNT: Duration = Duration::from_secs(60);
+pub(super) const MOUNT: Duration = Duration::from_secs(60);
 /// How long the next init may take to say its version: all of it may have to come over the network first.
 const INIT_LIMIT: Duration = Duration::from_secs(60);
 /// How often it is tried to make the union that ends read-only.

@@ -5,6 +5,10 @@
 //! was last looked at is of a later boot than one that is the same: [`Seen`] keeps the counts, and of each address the
 //! generations that its latest boot may have been of. In doubt that is more than one, never none.
 //!
+//! A node that moves asks for the generation that it goes to while it still runs on the other one, and asks for that once
+//! more where it does not come there. In between, and where a person on it looks at another generation, what it ran on
+//! before counts as well: [`Users::may_need`].
+//!
 //! A node with NFSv4 never asks mountd. The kernel lists it as a client, but not what it has mounted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +39,9 @@ pub struct Seen {
     counts: BTreeMap<String, Counts>,
     /// By address, what it may run on.
     latest: BTreeMap<String, BTreeSet<String>>,
+    /// And what it may have run on before that.
+    #[serde(default)]
+    before: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Who runs on what.
@@ -81,6 +88,14 @@ impl Users {
         on_it.map(|(address, _)| address.clone()).collect()
     }
 
+    /// Whether anyone may run on this generation, or still be on the way from it to another one.
+    #[must_use]
+    pub fn may_need(&self, tree: &TreeName, name: GenerationName) -> bool {
+        let key = format!("{tree}/{name}");
+        let Seen { latest, before, .. } = &self.seen;
+        latest.values().chain(before.values()).any(|on| on.contains(&key))
+    }
+
     /// What a machine may run on, as `TREE/GENERATION`, of which mountd has these addresses or names.
     #[must_use]
     pub fn on(&self, is_it: impl Fn(&str) -> bool) -> Vec<String> {
@@ -108,7 +123,7 @@ fn remembered(folders: &Folders) -> PathBuf {
 impl Seen {
     /// What is known after these counts were seen.
     fn and(self, now: BTreeMap<String, Counts>) -> Self {
-        let mut latest = self.latest;
+        let (mut latest, mut earlier) = (self.latest, self.before);
         for (address, counts) in &now {
             let none = Counts::new();
             let before = self.counts.get(address).unwrap_or(&none);
@@ -122,12 +137,13 @@ impl Seen {
                 // The list was begun anew: an equal count may be of a later boot.
                 latest.entry(address.clone()).or_default().extend(counts.keys().cloned());
             } else if !changed.is_empty() {
-                latest.insert(address.clone(), changed);
+                let was = latest.insert(address.clone(), changed);
+                earlier.insert(address.clone(), was.unwrap_or_default());
             }
         }
         let mut counts = self.counts;
         counts.extend(now);
-        Self { counts, latest }
+        Self { counts, latest, before: earlier }
     }
 }
 

@@ -56,6 +56,20 @@ fn the_latest_boot_is_the_one_whose_count_changed() {
     for (what, lines, expected) in table {
         assert_eq!(on(&see(first.clone(), lines), "n"), expected, "{what}");
     }
+    // A move that failed: the generation that it went to, then the one that it is on again. Whenever it is looked, none of
+    // both is one that nobody needs.
+    let needed = |seen: &Seen| {
+        let users = Users { seen: seen.clone(), ..Users::default() };
+        ["20261126-1", "20261126-2", "20261126-3"]
+            .map(|name| users.may_need(&"t".parse().unwrap(), name.parse().unwrap()))
+    };
+    assert_eq!(needed(&first), [true, false, false]);
+    let moving = see(first.clone(), &[(a, 1), (b, 1)]);
+    assert_eq!((on(&moving, "n"), needed(&moving)), (vec!["t/20261126-2".to_owned()], [true, true, false]));
+    let stays = see(moving, &[(a, 2), (b, 1)]);
+    assert_eq!((on(&stays, "n"), needed(&stays)), (vec!["t/20261126-1".to_owned()], [true, true, false]));
+    let booted = see(see(stays, &[(a, 2), (b, 2)]), &[(a, 2), (b, 2), (c, 1)]);
+    assert_eq!((on(&booted, "n"), needed(&booted)), (vec!["t/20261126-3".to_owned()], [false, true, true]));
     // Back and forth.
     let later = see(see(first, &[(a, 1), (b, 1)]), &[(a, 2), (b, 1)]);
     assert_eq!(on(&later, "n"), ["t/20261126-1"]);
