@@ -107,6 +107,65 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
         .contains("tree hpc has no generation 20200101-1; it has "));
 }
 
+/// What another content of it cannot change, it need not be made for.
+#[cfg(feature = "root")]
+#[test]
+fn an_initrd_stays_while_nothing_that_was_opened_for_it_is_other() {
+    let machine = ready("publish-opened");
+    machine.by_root();
+    let put = |path: &str, text: &str| machine.put(&format!("{TREE}/{path}"), text);
+    let publish = || {
+        let said = machine.succeeds(&["publish", "hpc"]);
+        assert!(!said.contains("note:"), "{said}");
+        let current = current(&machine);
+        (inode(&machine, &format!("{BOOT}/{current}/initrd.img")), format!("{GENERATIONS}/.{current}.opened"))
+    };
+    put("etc/issue", "Debian");
+    put("usr/share/doc/x", "text");
+    let (first, list) = publish();
+    let text = machine.read(&list);
+    let opened: Vec<_> = text.split_terminator('\0').collect();
+    for file in ["etc/motd", "usr/bin/sh", "usr/lib/x86_64-linux-gnu/libc.so.6", "usr/lib64/ld-linux-x86-64.so.2"] {
+        assert!(opened.contains(&file), "{file} is not in {opened:?}");
+    }
+    assert!(!opened.contains(&"etc/issue") && !opened.contains(&"home/x/notes"), "{opened:?}");
+
+    put("etc/issue", "Debian 12");
+    let (second, list) = publish();
+    assert_eq!(second, first);
+    assert_eq!(machine.read(&list), text);
+    put("etc/issue", "Debian 13");
+    put("etc/motd", "good bye\n");
+    let (third, _) = publish();
+    assert_ne!(third, first);
+    put("etc/issue.net", "Debian");
+    let (fourth, _) = publish();
+    assert_ne!(fourth, third, "a hook may look whether it is there");
+    machine.set_mode(&format!("{TREE}/etc/issue.net"), 0o600);
+    let (fifth, _) = publish();
+    assert_ne!(fifth, fourth, "or whether it may be read");
+
+    // What is known to be read counts wherever it is; so does what is in a folder that was listed.
+    let reads =
+        machine.read(&format!("{TREE}/usr/sbin/mkinitramfs")) + "read -r line </usr/share/doc/x || :; : /home/x/*\n";
+    put("usr/sbin/mkinitramfs", &reads);
+    let (sixth, _) = publish();
+    put("usr/share/doc/x", "other text");
+    let (seventh, _) = publish();
+    assert_ne!(seventh, sixth);
+    put("home/x/notes", "others");
+    let (last, list) = publish();
+    assert_ne!(last, seventh);
+
+    let all = |machine: &Machine| {
+        let entries = fs::read_dir(machine.root().join(GENERATIONS)).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "opened")).count()
+    };
+    assert_eq!(all(&machine), 8);
+    machine.succeeds(&["tree", "prune", "hpc", "--keep", "1"]);
+    assert!(all(&machine) == 1 && machine.has(&list));
+}
+
 #[test]
 fn what_cannot_be_published_is_named_and_leaves_nothing() {
     let table: [(&str, fn(&Machine), &str); 9] = [
@@ -296,10 +355,16 @@ fn generations_are_listed_pruned_and_compared() {
     machine.succeeds(&["rollback", "hpc"]);
     let said = machine.succeeds(&["tree", "prune", "hpc", "--keep", "1"]);
     assert!(said.starts_with("hpc: nothing to remove\n"), "{said}");
-    // n1 has booted the one that nodes boot.
-    let more = format!("{}10.13.20.21:/{GENERATIONS}/{}:0x00000001\n", machine.read("var/lib/nfs/rmtab"), names[3]);
-    machine.put("var/lib/nfs/rmtab", &more);
+    let boots = |name: &str| {
+        let more = format!("{}10.13.20.21:/{GENERATIONS}/{name}:0x00000001\n", machine.read("var/lib/nfs/rmtab"));
+        machine.put("var/lib/nfs/rmtab", &more);
+    };
+    // n1 has asked for the one that nodes boot, but may not have come there.
+    boots(&names[3]);
     machine.succeeds(&["rollback", "hpc", &names[4]]);
+    let said = machine.succeeds(&["tree", "prune", "hpc", "--keep", "1"]);
+    assert!(said.starts_with("hpc: nothing to remove\n"), "{said}");
+    boots(&names[4]);
     let said = machine.succeeds(&["tree", "prune", "hpc", "--keep", "1"]);
     assert!(said.starts_with(&format!("hpc: removed {}\n", names[1])), "{said}");
     for place in [GENERATIONS, BOOT] {

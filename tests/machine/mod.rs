@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -38,17 +39,23 @@ const MAX_COMPARED: u64 = 1 << 20;
 /// A server.
 pub struct Machine {
     root: PathBuf,
+    by_root: AtomicBool,
 }
 
 impl Machine {
     /// One with nothing but this machine's programs; another of that name is gone.
     pub fn new(name: &str) -> Self {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("machine-{name}"));
-        let machine = Self { root };
+        let machine = Self { root, by_root: AtomicBool::new(false) };
         machine.remove();
         fs::create_dir_all(&machine.root).unwrap();
         machine.put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
         machine
+    }
+
+    /// From now on `sidus` runs here as this machine's root: there is what the kernel does for no other one.
+    pub fn by_root(&self) {
+        self.by_root.store(true, Ordering::Relaxed);
     }
 
     /// Writes a file, and makes the folders above it.
@@ -192,8 +199,10 @@ impl Machine {
 
     fn run(&self, wrapper: &[&str], arguments: &[&str]) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu/server-root");
+        let user: &[_] = if self.by_root.load(Ordering::Relaxed) { &[] } else { &["--user", "--map-root-user"] };
         Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
+            .args(user)
+            .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
             .arg(script)
             .arg(&self.root)
             .arg(env!("CARGO_BIN_EXE_sidus"))

@@ -21,7 +21,10 @@ pub enum How {
     Added,
     /// Only the first has it.
     Removed,
-    /// Both have it, but not the same.
+    /// Both have it as a regular file that is not empty, and what is in it is all that differs.
+    #[serde(rename = "changed")]
+    Content,
+    /// Both have it, and it differs otherwise.
     Changed,
 }
 
@@ -109,8 +112,7 @@ impl Walk {
             self.count(old.as_ref().map(|(_, found)| found), found);
         }
         let how = match (&old, &new) {
-            (Some(old), Some(new)) if is_same(old, new)? => None,
-            (Some(_), Some(_)) => Some(How::Changed),
+            (Some(old), Some(new)) => difference(old, new)?,
             (Some(_), None) => Some(How::Removed),
             (None, _) => Some(How::Added),
         };
@@ -156,31 +158,39 @@ fn is_one(old: &Metadata, new: &Metadata) -> bool {
     (old.dev(), old.ino()) == (new.dev(), new.ino())
 }
 
-fn is_same((old, before): &(PathBuf, Metadata), (new, after): &(PathBuf, Metadata)) -> io::Result<bool> {
+/// How the second of two of one name differs from the first, if it does.
+fn difference((old, before): &(PathBuf, Metadata), (new, after): &(PathBuf, Metadata)) -> io::Result<Option<How>> {
     if is_one(before, after) {
-        return Ok(true);
+        return Ok(None);
     }
+    // The mode has the type.
     if (before.mode(), before.uid(), before.gid()) != (after.mode(), after.uid(), after.gid()) {
-        return Ok(false);
+        return Ok(Some(How::Changed));
     }
     let kind = after.file_type();
-    let same = if kind.is_dir() {
-        true
-    } else if kind.is_symlink() {
-        return Ok(fs::read_link(old).map_err(named(old))? == fs::read_link(new).map_err(named(new))?);
-    } else if kind.is_file() {
-        before.len() == after.len()
-            && ((before.mtime(), before.mtime_nsec()) == (after.mtime(), after.mtime_nsec())
-                || has_same_content(old, new)?)
-    } else if kind.is_block_device() || kind.is_char_device() {
-        before.rdev() == after.rdev()
-    } else {
-        true
-    };
-    Ok(same && attributes(old)? == attributes(new)?)
+    if kind.is_symlink() {
+        let same = fs::read_link(old).map_err(named(old))? == fs::read_link(new).map_err(named(new))?;
+        return Ok(if same { None } else { Some(How::Changed) });
+    }
+    if (kind.is_block_device() || kind.is_char_device()) && before.rdev() != after.rdev()
+        || attributes(old)? != attributes(new)?
+    {
+        return Ok(Some(How::Changed));
+    }
+    if !kind.is_file() || has_same_content((old, before), (new, after))? {
+        return Ok(None);
+    }
+    // Whether a file is empty is seen without opening it.
+    Ok(Some(if before.len() == 0 || after.len() == 0 { How::Changed } else { How::Content }))
 }
 
-fn has_same_content(old: &Path, new: &Path) -> io::Result<bool> {
+fn has_same_content((old, before): (&Path, &Metadata), (new, after): (&Path, &Metadata)) -> io::Result<bool> {
+    if before.len() != after.len() {
+        return Ok(false);
+    }
+    if (before.mtime(), before.mtime_nsec()) == (after.mtime(), after.mtime_nsec()) {
+        return Ok(true);
+    }
     let open = |path: &Path| fs::File::open(path).map(BufReader::new).map_err(named(path));
     has_same_bytes(open(old)?, open(new)?)
 }
@@ -214,7 +224,7 @@ pub fn describe(changes: &[Change]) -> String {
     let sign = |how| match how {
         How::Added => '+',
         How::Removed => '-',
-        How::Changed => '~',
+        How::Content | How::Changed => '~',
     };
     changes.iter().map(|change| format!("{} /{}\n", sign(change.how), change.path.display())).collect()
 }

@@ -106,6 +106,37 @@ fn what_differs_is_named() {
 }
 
 #[test]
+fn what_differs_in_its_content_alone_is_told_apart() {
+    let table: [(&str, fn(&Trees), How); 5] = [
+        ("content", |trees| trees.replace("etc/motd", "other"), How::Content),
+        ("content of the same length", |trees| trees.replace("etc/motd", "etc/moth"), How::Content),
+        ("empty now", |trees| trees.replace("etc/motd", ""), How::Changed),
+        (
+            "mode as well",
+            |trees| {
+                trees.replace("etc/motd", "other");
+                fs::set_permissions(trees.new_one("etc/motd"), fs::Permissions::from_mode(0o600)).unwrap();
+            },
+            How::Changed,
+        ),
+        (
+            "a link in place of a file",
+            |trees| {
+                fs::remove_file(trees.new_one("etc/motd")).unwrap();
+                symlink("passwd", trees.new_one("etc/motd")).unwrap();
+            },
+            How::Changed,
+        ),
+    ];
+    for (what, change, how) in table {
+        let trees = Trees::new("how");
+        change(&trees);
+        let found = compare(Some(&trees.old("")), &trees.new_one("")).unwrap().changes;
+        assert_eq!(found, [Change { path: "etc/motd".into(), how }], "{what}");
+    }
+}
+
+#[test]
 fn what_is_shared_is_counted_once() {
     let trees = Trees::new("sizes");
     let block = fs::metadata(trees.old("etc/motd")).unwrap().blocks() * 512;

@@ -1,14 +1,19 @@
 //! The initrd of a generation: made by the tree's own mkinitramfs, or taken from the generation before where nothing that
 //! could go into it is other than there.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use super::compare::Change;
+use super::compare::{Change, How};
 use super::{looking, GenerationError, Places};
 use crate::server::engine::Action;
-use crate::server::paths::look;
+use crate::server::paths::{self, look, names};
 use crate::server::tree::contain::{self, Where};
+use crate::server::tree::inside::opened::{self, OPENED};
 use crate::server::tree::inside::RESULTS;
+
+/// No list of what was opened is longer, in bytes.
+const MAX_OPENED: u64 = 64 << 20;
 
 /// Folders that no initramfs hook takes anything from: logs, caches, packages' lists, documentation, people's files. All
 /// else may go into an initrd, or decide what does.
@@ -39,10 +44,46 @@ const NOT_IN_IT: [&str; 24] = [
     "var/tmp",
 ];
 
-/// Whether any of these may be in the initrd, or decide what is.
-#[must_use]
-pub fn depends_on(changes: &[Change]) -> bool {
-    changes.iter().any(|change| !NOT_IN_IT.iter().any(|folder| change.path.starts_with(folder)))
+/// What decides whether a change can concern the initrd that a generation has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// Hooks of the tree's own may take anything from anywhere, and not only from the tree.
+    pub has_own_hooks: bool,
+    /// The files and folders that were opened while it was made, where that is known.
+    pub opened: Option<BTreeSet<PathBuf>>,
+}
+
+impl Inputs {
+    /// Those of the initrd of a generation of the tree in `folder`. A list that cannot be read is none.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn read(root: &Path, folder: &Path, opened: &Path) -> Result<Self, GenerationError> {
+        let hooks = folder.join("etc/initramfs-tools/hooks");
+        let has_own_hooks = !names(root, &hooks).map_err(looking(&hooks))?.is_empty();
+        let list = paths::read(root, opened, MAX_OPENED).ok().flatten();
+        // mkinitramfs itself is opened in any case.
+        let opened = list.map(|list| opened::parse(&list)).filter(|list| !list.is_empty());
+        Ok(Self { has_own_hooks, opened })
+    }
+
+    /// Whether any of these may be in the initrd, or decide what is.
+    #[must_use]
+    pub fn have_in(&self, changes: &[Change]) -> bool {
+        self.has_own_hooks || changes.iter().any(|change| self.has(change))
+    }
+
+    fn has(&self, change: &Change) -> bool {
+        let path = &change.path;
+        match &self.opened {
+            // What is there, and what mode it has, is seen without opening it. Who lists a folder may choose by a file's
+            // time or size.
+            Some(opened) if change.how == How::Content => {
+                opened.contains(path) || path.parent().is_some_and(|folder| opened.contains(folder))
+            }
+            _ => !NOT_IN_IT.iter().any(|folder| path.starts_with(folder)),
+        }
+    }
 }
 
 /// What makes it, in the scratch folder: where [`made`] says.
@@ -64,8 +105,14 @@ pub fn build(places: &Places, version: &str) -> Result<Vec<Action>, GenerationEr
 
 /// Where it is when it was made.
 #[must_use]
-pub fn made(scratch: &Path) -> std::path::PathBuf {
+pub fn made(scratch: &Path) -> PathBuf {
     scratch.join("results/initrd.img")
+}
+
+/// Where it then says what was opened for it, if the kernel has told.
+#[must_use]
+pub fn opened(scratch: &Path) -> PathBuf {
+    scratch.join(OPENED)
 }
 
 /// Whether it was made. A link or a pipe of that name may be what a hook likes, and is not what TFTP is to serve.
@@ -87,20 +134,44 @@ mod tests {
 
     #[test]
     fn what_might_be_in_it_makes_a_new_one() {
-        for (paths, expected) in [
-            (&[][..], false),
-            (&["usr/share/doc/x", "home/a/b", "var/log/dpkg.log", "var/lib/dpkg/status"], false),
-            (&["etc/motd"], true),
-            (&["usr/share/doc/x", "usr/lib/modules/6.1/x.ko"], true),
-            (&["usr/share/documents"], true),
-            (&["usr/share/initramfs-tools/hooks/x"], true),
-            (&["usr/bin/vim"], true),
-            (&["boot/config-6.1"], true),
-            (&["usr/share/doc"], false),
-            (&["usr"], true),
+        let of = |how| move |path: &&str| Change { path: path.into(), how };
+        let inputs = |has_own_hooks, opened: Option<&[&str]>| Inputs {
+            has_own_hooks,
+            opened: opened.map(|paths| paths.iter().map(PathBuf::from).collect()),
+        };
+        let opened = Some(&["usr/sbin/mkinitramfs", "etc/fstab", "usr/share/doc/read", "etc/modprobe.d"][..]);
+        for (inputs, how, paths, expected) in [
+            (inputs(false, None), How::Changed, &[][..], false),
+            (
+                inputs(false, None),
+                How::Changed,
+                &["usr/share/doc/x", "home/a/b", "var/log/dpkg.log", "var/lib/dpkg/status"],
+                false,
+            ),
+            (inputs(false, None), How::Content, &["etc/motd"], true),
+            (inputs(false, None), How::Added, &["usr/share/doc/x", "usr/lib/modules/6.1/x.ko"], true),
+            (inputs(false, None), How::Changed, &["usr/share/documents"], true),
+            (inputs(false, None), How::Changed, &["usr/share/initramfs-tools/hooks/x"], true),
+            (inputs(false, None), How::Removed, &["usr/bin/vim"], true),
+            (inputs(false, None), How::Changed, &["boot/config-6.1"], true),
+            (inputs(false, None), How::Changed, &["usr/share/doc"], false),
+            (inputs(false, None), How::Changed, &["usr"], true),
+            // Where it is known what was opened.
+            (inputs(false, opened), How::Content, &["etc/motd", "usr/bin/vim"], false),
+            (inputs(false, opened), How::Content, &["etc/motd", "etc/fstab"], true),
+            (inputs(false, opened), How::Content, &["etc/modprobe.d/x.conf"], true),
+            (inputs(false, opened), How::Content, &["etc/modprobe.d/x/y"], false),
+            (inputs(false, opened), How::Changed, &["etc/motd"], true),
+            (inputs(false, opened), How::Added, &["etc/motd"], true),
+            (inputs(false, opened), How::Removed, &["etc/motd"], true),
+            (inputs(false, opened), How::Added, &["usr/share/doc/x"], false),
+            (inputs(false, opened), How::Content, &["usr/share/doc/read"], true),
+            // Hooks of the tree's own.
+            (inputs(true, opened), How::Content, &["usr/share/doc/x"], true),
+            (inputs(true, None), How::Content, &["usr/share/doc/x"], true),
         ] {
-            let changes: Vec<_> = paths.iter().map(|path| Change { path: path.into(), how: How::Changed }).collect();
-            assert_eq!(depends_on(&changes), expected, "{paths:?}");
+            let changes: Vec<_> = paths.iter().map(of(how)).collect();
+            assert_eq!(inputs.have_in(&changes), expected, "{inputs:?} {changes:?}");
         }
     }
 }

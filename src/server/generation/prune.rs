@@ -37,7 +37,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let users = Users::read(engine.root(), folders)?;
     let named = entries(engine.root(), &config)?;
     let named: BTreeSet<_> = named.into_keys().filter(|(of, _)| of == tree).map(|(_, name)| name).collect();
-    let used = published.generations.iter().copied().filter(|name| !users.of(tree, *name).is_empty()).collect();
+    let used = published.generations.iter().copied().filter(|name| users.may_need(tree, *name)).collect();
     // A node whose generation cannot be told may run on any.
     let unknown: Vec<_> = config
         .nodes
@@ -90,10 +90,11 @@ fn choose(
 }
 
 /// What of it could be booted goes first.
-fn removal(places: &Places, name: GenerationName) -> [Action; 3] {
+fn removal(places: &Places, name: GenerationName) -> [Action; 4] {
     [
         Action::remove_inside(&places.boot, places.boot(name)),
         Action::remove_inside(&places.generations, places.folder(name)),
+        Action::remove_inside(&places.generations, places.opened(name)),
         Action::remove_inside(&places.generations, places.record(name)),
     ]
 }

@@ -23,7 +23,7 @@ use crate::server::config::values::TreeName;
 use crate::server::config::Config;
 use crate::server::engine::copy::{can_reflink, copy_tree, How};
 use crate::server::engine::{Action, Commit, Content, Run, Stage, Write};
-use crate::server::paths::{look, names, within};
+use crate::server::paths::{look, within};
 use crate::server::tree::seal;
 use crate::server::{begin, engine_in_tree, output, Error};
 
@@ -174,18 +174,25 @@ impl Plan {
         config: &Config,
         facts: &Facts,
         record: &Record,
+        has_opened: bool,
     ) -> Result<(Commit, Vec<String>), GenerationError> {
         let (places, name) = (&self.places, self.name);
         let path = places.record(name);
         let text = serde_json::to_string(record)
             .map_err(|error| GenerationError::Record { path: path.clone(), why: error.to_string() })?;
         let (entries, notes) = entries::entries(config, &facts.with_current(&self.tree, name, record.form));
-        let mut actions = vec![
-            Action::Write(Write::new(path, Content::Text(format!("{text}\n")))),
+        let mut actions = vec![Action::Write(Write::new(path, Content::Text(format!("{text}\n"))))];
+        // What an earlier generation of that name has left is not of this one.
+        let (from, to) = (initrd::opened(&places.scratch()), places.opened(name));
+        actions.push(match has_opened {
+            true => Action::Replace { from, to, keep: None },
+            false => Action::remove_inside(&places.generations, to),
+        });
+        actions.extend([
             Action::Rename { from: places.boot_prepared(), to: places.boot(name) },
             Action::Rename { from: places.prepared(), to: places.folder(name) },
             Action::Link { path: places.current(), target: name.to_string().into() },
-        ];
+        ]);
         actions.extend(entries);
         actions.push(Action::remove_inside(&places.generations, places.scratch()));
         Ok((Commit { actions, after: Vec::new() }, notes))
@@ -223,7 +230,7 @@ fn prepare(
         stage.perform(&initrd::build(places, &version)?)?;
         stage.perform_in_renamed(&plan.boot(&version, &BTreeSet::new()))?;
         let record = Record { form: Form::Folder, kernel: version, size: 0, own: 0 };
-        let (commit, notes) = plan.commit(config, facts, &record)?;
+        let (commit, notes) = plan.commit(config, facts, &record, false)?;
         outcome.notes = notes;
         return Ok(commit);
     }
@@ -236,13 +243,15 @@ fn prepare(
         share::blocks(&from, &new, &difference.changes).map_err(looking(&plan.from))?;
     }
     let shared = shared(&root, plan, &version, &difference, force)?;
-    if !shared.contains("initrd.img") {
+    let is_old = shared.contains("initrd.img");
+    if !is_old {
         stage.perform(&initrd::build(places, &version)?)?;
         initrd::check(&root, &places.scratch())?;
     }
     stage.perform_in_renamed(&plan.boot(&version, &shared))?;
     let record = Record { form: Form::Folder, kernel: version, size: difference.size, own: difference.own };
-    let (commit, notes) = plan.commit(config, facts, &record)?;
+    let has_opened = take_opened(stage, plan, is_old)?;
+    let (commit, notes) = plan.commit(config, facts, &record, has_opened)?;
     let mebibytes = |bytes: u64| bytes >> 20;
     outcome.text = format!(
         "{} {}: {} MiB, {} MiB of them its own; what boots from now on boots it\n",
@@ -253,7 +262,31 @@ fn prepare(
     );
     outcome.notes = notes;
     outcome.notes.extend(secrets_note(&root, plan)?);
+    if !is_old && !has_opened {
+        outcome.notes.push(NOT_TOLD.to_owned());
+    }
     Ok(commit)
+}
+
+/// What a person should know whose next publication takes longer.
+const NOT_TOLD: &str =
+    "the kernel does not tell which files mkinitramfs opened (fanotify(7) is for root, and not in a user namespace): \
+    the next publication makes a new initrd even if what changes is in no file that was";
+
+/// Has the list of what was opened for the initrd in the scratch folder; of an initrd of the generation before it is that
+/// one's. Whether there is one.
+fn take_opened(stage: &mut Stage<'_>, plan: &Plan, is_old: bool) -> Result<bool, Error> {
+    let root = stage.root().to_owned();
+    let has = |path: &Path| look(&root, path).map_err(looking(path)).map(|found| found.is_some());
+    let scratch = plan.places.scratch();
+    let list = initrd::opened(&scratch);
+    if let Some(before) = plan.before.filter(|_| is_old) {
+        let old = plan.places.opened(before);
+        if has(&old)? {
+            stage.perform(&[Action::folder(scratch), link(&old, &list)])?;
+        }
+    }
+    Ok(has(&list)?)
 }
 
 /// The tree is as it was published: what was prepared goes away again, and the entries are as they are to be.
@@ -290,10 +323,8 @@ fn shared(
     if !difference.changes.iter().any(|change| change.path == kernel) {
         shared.insert("vmlinuz");
     }
-    // A hook of the tree's own may take anything from anywhere.
-    let own_hooks = places.prepared().join("etc/initramfs-tools/hooks");
-    let has_own = !names(root, &own_hooks).map_err(looking(&own_hooks))?.is_empty();
-    if !force && !has_own && !initrd::depends_on(&difference.changes) {
+    let inputs = initrd::Inputs::read(root, &places.prepared(), &places.opened(before))?;
+    if !force && !inputs.have_in(&difference.changes) {
         shared.insert("initrd.img");
     }
     Ok(shared)

@@ -13,9 +13,11 @@
 //! server's. A mount needs a file to be on: [`super::contain::placeholders`].
 //!
 //! **In a generation**, where an initrd is made, all is read-only but folders beside it. What is made there goes to each
-//! node: so it sees nothing of this server, neither its hardware in `/sys` nor its `resolv.conf`.
+//! node: so it sees nothing of this server, neither its hardware in `/sys` nor its `resolv.conf`. What it opens there is
+//! written down: [`opened`].
 
 mod mounts;
+pub mod opened;
 
 use std::fs;
 use std::io;
@@ -32,6 +34,7 @@ use thiserror::Error;
 
 use super::TreeError;
 use mounts::{attach, bind_read_only, file_system, folder, make_read_only, take, write};
+use opened::Opened;
 
 /// Where the files are that are mounted over those of the tree.
 const OURS: &str = "/run/sidus";
@@ -58,7 +61,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     tree: Option<PathBuf>,
     /// The tree is read-only, and this folder beside it is what may be written to: `tmp` in it is /tmp and /var/tmp,
-    /// `results` is /run/results
+    /// `results` is /run/results; which files of the tree the command has opened is written to `opened` in it
     #[arg(long, value_name = "DIR", requires = "tree")]
     scratch: Option<PathBuf>,
     /// The command
@@ -99,9 +102,14 @@ pub fn run(options: &Options) -> Result<(), TreeError> {
     if !getpid().is_init() {
         return Err(EnterError::NotFirst.into());
     }
+    let mut opened = None;
     match (&options.tree, &options.scratch) {
         (Some(tree), None) => work_in(tree)?,
-        (Some(tree), Some(scratch)) => look_into(tree, scratch)?,
+        (Some(tree), Some(scratch)) => {
+            let folder = opened::folder(scratch)?;
+            look_into(tree, scratch)?;
+            opened = Opened::begin(folder);
+        }
         (None, _) => mount_proc()?,
     }
     let Some((program, arguments)) = options.command.split_first() else { return Ok(()) };
@@ -125,11 +133,10 @@ pub fn run(options: &Options) -> Result<(), TreeError> {
             }
         }
     };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(TreeError::Ended { status })
+    if status != 0 {
+        return Err(TreeError::Ended { status });
     }
+    Ok(opened.map_or(Ok(()), Opened::end)?)
 }
 
 /// Waits for one process, and meanwhile for all whose parents have left them to this one. Its exit status, as shells have
