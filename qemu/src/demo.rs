@@ -162,7 +162,7 @@ fn switch_off(node: &mut Node, prefix: &str) -> Result<()> {
 
 fn type_and_show(node: &mut Node, prefix: &str, command: &str) -> Result<()> {
     println!();
-    node.type_on_console(&format!("{command}\n"))?;
+    node.type_on_console(format!("{command}\n"))?;
     interactive::show_until(node, prefix, ":~# ", COMMAND_LIMIT)
 }
 

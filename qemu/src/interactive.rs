@@ -112,7 +112,8 @@ pub fn hand_over(node: &mut Node) -> Result<()> {
         }
         match keys.try_recv() {
             Ok([LEAVE]) | Err(TryRecvError::Disconnected) => break,
-            Ok(key) => node.type_on_console(&String::from_utf8_lossy(&key))?,
+            // A letter may be several bytes, which come one by one.
+            Ok(key) => node.type_on_console(key)?,
             Err(TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(10)),
         }
     }

@@ -91,7 +91,7 @@ fn run() -> Result<ExitCode> {
             run(&paths, mirror, options.rounds, options.readme)?;
         }
         "test" => {
-            let count = test::run(&paths, mirror, &options.words, options.readme)?;
+            let count = test::run(&paths, mirror, &options.words, options.readme);
             println!("\n{} passed, {} failed", count.passed, count.failed);
             return Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -104,6 +104,9 @@ fn node(options: &Options) -> Result<ExitCode> {
     let [number] = options.words.as_slice() else { bail!("lab node: expected one number, from 20 to 219") };
     let Ok(number) = number.parse() else { bail!("node {number:?}: expected a number from 20 to 219") };
     let lab = Lab::open()?;
+    if options.pxe.is_some() && options.cmdline.is_none() && (options.kernel.is_some() || options.suite.is_some()) {
+        bail!("lab node: by PXE without --cmdline, the server's entry says which kernel and tree: --kernel and --suite mean nothing");
+    }
     let mut node = options.apply(lab.node(number).scenario("lab")).boot()?;
     if options.interactive {
         interactive::hand_over(&mut node)?;
@@ -128,8 +131,8 @@ struct Options {
     mirror: Option<String>,
     cmdline: Option<String>,
     exec: Option<String>,
-    kernel: Kernel,
-    suite: Suite,
+    kernel: Option<Kernel>,
+    suite: Option<Suite>,
     pxe: Option<Firmware>,
     memory_mb: u32,
     limit: Duration,
@@ -146,8 +149,8 @@ impl Options {
             mirror: None,
             cmdline: None,
             exec: None,
-            kernel: Kernel::Cloud,
-            suite: Suite::Bookworm,
+            kernel: None,
+            suite: None,
             pxe: None,
             memory_mb: 1024,
             limit: Duration::from_secs(600),
@@ -163,8 +166,8 @@ impl Options {
                 Arg::Long("mirror") => options.mirror = Some(parser.value()?.string()?),
                 Arg::Long("cmdline") => options.cmdline = Some(parser.value()?.string()?),
                 Arg::Long("exec") => options.exec = Some(parser.value()?.string()?),
-                Arg::Long("kernel") => options.kernel = parser.value()?.string()?.parse()?,
-                Arg::Long("suite") => options.suite = parser.value()?.string()?.parse()?,
+                Arg::Long("kernel") => options.kernel = Some(parser.value()?.string()?.parse()?),
+                Arg::Long("suite") => options.suite = Some(parser.value()?.string()?.parse()?),
                 Arg::Long("pxe") => options.pxe = options.pxe.or(Some(Firmware::Bios)),
                 Arg::Long("uefi") => options.pxe = Some(Firmware::Uefi),
                 Arg::Long("memory") => options.memory_mb = parser.value()?.parse()?,
@@ -179,7 +182,8 @@ impl Options {
     }
 
     fn apply(&self, mut node: NodeBuilder) -> NodeBuilder {
-        node = node.suite(self.suite).kernel(self.kernel).memory_mb(self.memory_mb);
+        node = node.suite(self.suite.unwrap_or(Suite::Bookworm)).kernel(self.kernel.unwrap_or(Kernel::Cloud));
+        node = node.memory_mb(self.memory_mb);
         if let Some(firmware) = self.pxe {
             node = node.pxe(firmware);
         }

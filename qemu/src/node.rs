@@ -51,6 +51,7 @@ pub struct NodeBuilder {
     suite: Suite,
     kernel: Kernel,
     pxe: Option<Firmware>,
+    entry: Option<String>,
     cmdline: Option<String>,
     bare: bool,
     nfsroot: String,
@@ -72,6 +73,7 @@ impl NodeBuilder {
             suite: Suite::Bookworm,
             kernel: Kernel::Cloud,
             pxe: None,
+            entry: None,
             cmdline: None,
             bare: false,
             nfsroot: Server::nfsroot(Suite::Bookworm),
@@ -115,6 +117,13 @@ impl NodeBuilder {
     /// Boots by DHCP and TFTP, instead of a kernel that QEMU puts into memory.
     pub fn pxe(mut self, firmware: Firmware) -> Self {
         self.pxe = Some(firmware);
+        self
+    }
+
+    /// With PXE: a person's whole entry, as the node's own configuration file on the server. To the kernel's command line in it
+    /// is added what the lab needs.
+    pub fn entry(mut self, text: &str) -> Self {
+        self.entry = Some(text.to_owned());
         self
     }
 
@@ -251,21 +260,35 @@ impl NodeBuilder {
     fn publish(&self) -> Result<()> {
         let file = format!("/srv/tftp/pxelinux.cfg/01-{}", mac(self.number).replace(':', "-"));
         if !KNOWN.contains(&self.number) {
+            if self.cmdline.is_some() || self.entry.is_some() {
+                bail!(
+                    "node {}: by PXE it boots what sidus has written for it, and no command line of its own: nodes {} to {} do",
+                    self.number,
+                    KNOWN.start(),
+                    KNOWN.end()
+                );
+            }
             return Ok(());
         }
-        if self.cmdline.is_none() {
-            self.server.run(&format!("rm -f {file}"))?;
-            return Ok(());
-        }
-        let tree = match self.suite {
-            Suite::Bookworm => "sidus",
-            Suite::Trixie => "trixie",
+        let text = match &self.entry {
+            Some(text) => format!("{} console=ttyS0 {}", text.trim_end(), qemu::CMDLINE),
+            None if self.cmdline.is_none() => {
+                self.server.run(&format!("rm -f {file}"))?;
+                return Ok(());
+            }
+            None => {
+                let tree = match self.suite {
+                    Suite::Bookworm => "sidus",
+                    Suite::Trixie => "trixie",
+                };
+                let (kernel, cmdline) = (self.kernel, self.whole_cmdline());
+                format!(
+                    "DEFAULT node\n\nLABEL node\nKERNEL vmlinuz-{tree}-{kernel}\n\
+                     APPEND initrd=initrd.img-{tree}-{kernel} {cmdline}"
+                )
+            }
         };
-        let (kernel, cmdline) = (self.kernel, self.whole_cmdline());
-        self.server.run(&format!(
-            "cat >{file} <<'END'\nDEFAULT node\n\nLABEL node\nKERNEL vmlinuz-{tree}-{kernel}\n\
-             APPEND initrd=initrd.img-{tree}-{kernel} {cmdline}\nEND\nchmod a+r {file}"
-        ))?;
+        self.server.run(&format!("cat >{file} <<'END'\n{text}\nEND\nchmod a+r {file}"))?;
         Ok(())
     }
 }
@@ -386,9 +409,9 @@ impl Node {
     }
 
     /// Types on the console, as a person does.
-    pub fn type_on_console(&mut self, text: &str) -> Result<()> {
+    pub fn type_on_console(&mut self, keys: impl AsRef<[u8]>) -> Result<()> {
         let input = self.process.as_mut().and_then(|process| process.stdin.as_mut()).context("the node is off")?;
-        input.write_all(text.as_bytes()).and_then(|()| input.flush()).context("cannot type on the node's console")
+        input.write_all(keys.as_ref()).and_then(|()| input.flush()).context("cannot type on the node's console")
     }
 
     /// Powers off through systemd and says how long it took.

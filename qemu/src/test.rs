@@ -6,6 +6,7 @@ mod turns;
 
 use std::process::Command;
 use std::thread::ScopedJoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -72,65 +73,80 @@ impl Wanted {
 
 /// Runs the tests in the files that `names` are, and those whose names contain one of them; without names, all, and
 /// format, lints and shell files before. Where all pass, what the scenarios of faults found goes into the README, if
-/// `readme` asks for that.
-pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) -> Result<Count> {
-    faults::forget(paths)?;
-    let wanted = Wanted::new(paths, names)?;
-    std::thread::scope(|scope| {
-        // Where all is to be run, the lab is needed: its trees are downloaded while the source is checked. What cannot be
-        // built is told when it is asked for.
-        let lab = wanted.is_all().then(|| scope.spawn(|| image::build_all(paths, mirror)));
-        run_wanted(paths, mirror, &wanted, readme, || drop(lab.map(ScopedJoinHandle::join)))
+/// `readme` asks for that. What cannot be run has failed, and keeps no other from being run.
+pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) -> Count {
+    let started = Instant::now();
+    let wanted = faults::forget(paths).and_then(|()| Wanted::new(paths, names));
+    let ran = wanted.and_then(|wanted| {
+        std::thread::scope(|scope| {
+            // Where all is to be run, the lab is needed: its trees are downloaded while the source is checked. What cannot be
+            // built is told when it is asked for.
+            let lab = wanted.is_all().then(|| scope.spawn(|| image::build_all(paths, mirror)));
+            run_wanted(paths, mirror, &wanted, readme, || drop(lab.map(ScopedJoinHandle::join)))
+        })
+    });
+    let ran = or_failed("the tests", ran);
+    if !ran.failed.is_empty() {
+        heading("failed");
+        ran.failed.iter().for_each(Failed::show);
+    }
+    let took = started.elapsed().as_secs();
+    println!("\nIt took {} min {} s.", took / 60, took % 60);
+    ran.count
+}
+
+/// What ran, or one failure where it could not be.
+fn or_failed(what: &str, ran: Result<Ran>) -> Ran {
+    ran.unwrap_or_else(|error| {
+        println!("FAILED: {what}: {error:#}");
+        Ran { count: Count::one(false), ..Ran::default() }
     })
 }
 
-fn run_wanted(
-    paths: &Paths,
-    mirror: Option<&str>,
-    wanted: &Wanted,
-    readme: bool,
-    built: impl FnOnce(),
-) -> Result<Count> {
+fn run_wanted(paths: &Paths, mirror: Option<&str>, wanted: &Wanted, readme: bool, built: impl FnOnce()) -> Result<Ran> {
     let names = &wanted.names;
     let cargo = Cargo { paths, faults: wanted.is_whole("faults") };
     let mut ran = Ran::default();
     if wanted.is_all() {
-        ran.count.add(checks(paths)?);
+        let checked = checks(paths).map(|count| Ran { count, ..Ran::default() });
+        ran.add(or_failed("what looks at the source", checked));
     }
     let in_lab = |file: &str| BOOTED.iter().any(|booted| booted.file == file);
     let here = wanted.files.iter().filter(|file| *file != MOUNTING && !in_lab(file));
     let (whole, others): (Vec<_>, Vec<_>) = here.partition(|file| wanted.is_whole(file));
     let others: Vec<_> = others.into_iter().flat_map(|file| ["--test", file]).collect();
-    ran.add(cargo.test("unit tests", &[&["--lib", "--bins"], others.as_slice()].concat(), names)?);
+    let mut test = |title: &str, options: &[&str], words: &[String]| {
+        ran.add(or_failed(title, cargo.test(title, options, words)));
+    };
+    test("unit tests", &[&["--lib", "--bins"], others.as_slice()].concat(), names);
     for file in whole {
-        ran.add(cargo.test(file, &["--test", file], &[])?);
+        test(file, &["--test", file], &[]);
     }
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
-        ran.add(cargo.test("mount namespaces", &["--test", MOUNTING], &wanted.of(MOUNTING))?);
+        test("mount namespaces", &["--test", MOUNTING], &wanted.of(MOUNTING));
     }
     let mut booting = Vec::new();
     for booted in &BOOTED {
         let words = wanted.of(booted.file);
-        if words.is_empty() || cargo.has(booted.file, &words)? {
-            booting.push(Booting { booted, words });
+        match cargo.has(booted.file, &words) {
+            Ok(true) => booting.push(Booting { booted, words }),
+            Ok(false) => {}
+            Err(error) => ran.add(or_failed(booted.file, Err(error))),
         }
     }
     if !booting.is_empty() {
         built();
         match booted(paths, mirror) {
             Ok(server) => {
-                let found = cargo.boot_all(booting);
-                server.stop()?;
-                ran.add(found?);
+                ran.add(or_failed("what boots nodes", cargo.boot_all(booting)));
+                let stopped = server.stop().map(|()| Ran::default());
+                ran.add(or_failed("the lab's server", stopped));
                 if readme && ran.count.failed == 0 {
                     readme::fill(paths, &faults::README_MARKS, &faults::table(paths)?)?;
                 }
             }
-            Err(error) => {
-                println!("FAILED: the lab: {error:#}");
-                ran.count.add(Count::one(false));
-            }
+            Err(error) => ran.add(or_failed("the lab", Err(error))),
         }
     }
     if !is_root && (wanted.is_all() || wanted.is_whole(MOUNTING)) {
@@ -142,11 +158,7 @@ fn run_wanted(
             ran.count.add(Count::one(false));
         }
     }
-    if !ran.failed.is_empty() {
-        heading("failed");
-        ran.failed.iter().for_each(Failed::show);
-    }
-    Ok(ran.count)
+    Ok(ran)
 }
 
 fn booted(paths: &Paths, mirror: Option<&str>) -> Result<Server> {
