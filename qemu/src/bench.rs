@@ -80,6 +80,8 @@ const README_MARKS: [&str; 2] = ["<!-- bench: begin -->\n", "<!-- bench: end -->
 
 /// The time in init-bottom, of what a shell script takes for the same.
 const MOST_OF_SHELL: f64 = 0.25;
+/// The README's figures are of so many boots each, or more.
+const FEWEST: usize = 5;
 /// The program's size in bytes.
 const MOST_PROGRAM: f64 = 700_000.0;
 /// What the program may add to a compressed initrd, in bytes: what iscsistart with its libraries adds.
@@ -114,6 +116,9 @@ const FIGURES: [(&str, fn(&Boot) -> f64, usize); 5] = [
 
 /// Boots each contender `rounds` times, in turn, and prints the figures; into the README as well, where asked.
 pub fn run(paths: &Paths, mirror: Option<&str>, rounds: usize, readme: bool) -> Result<()> {
+    if readme && rounds < FEWEST {
+        bail!("--rounds {rounds}: the README has figures of at least {FEWEST} rounds");
+    }
     image::build_all(paths, mirror)?;
     let programs = programs::build(paths)?;
     let work = make_initrds(paths, mirror, &programs)?;
@@ -316,7 +321,8 @@ impl Spread {
 
 /// What the initrds and the programs weigh, in bytes.
 struct Sizes {
-    rows: Vec<(&'static str, u64)>,
+    /// What, how much, and whether rootaufs' own is a matter of ratio to it.
+    rows: Vec<(&'static str, u64, bool)>,
     /// What rootaufs adds to an initrd that has its modules.
     added: u64,
     /// The largest one of the programs.
@@ -338,16 +344,22 @@ impl Sizes {
         let [program, early, late] = [programs::COMMAND, programs::EARLY, programs::LATE].map(weight);
         let (program, early, late) = (program?, early?, late?);
         let added = size("rootaufs")?.saturating_sub(with_iscsi);
+        let with_open_iscsi = size("shell-iscsi")?.saturating_sub(with_iscsi);
         let rows = vec![
-            ("Debian's stock initrd (cloud kernel, MODULES=netboot)", stock),
-            ("the overlay module adds", with_module.saturating_sub(stock)),
-            ("the modules for iSCSI, ext4, XFS and Btrfs add", with_iscsi.saturating_sub(with_module)),
-            ("beyond these, rootaufs adds", added),
-            ("beyond these, Debian's open-iscsi adds", size("shell-iscsi")?.saturating_sub(with_iscsi)),
-            ("beyond the overlay module, overlayroot adds", size("overlayroot")?.saturating_sub(with_module)),
-            ("the program in the initramfs, uncompressed", early),
-            ("the program in the tree", program),
-            ("the program for the shutdown of a node with a LUN", late),
+            ("Debian's stock initrd (cloud kernel, MODULES=netboot)", stock, false),
+            ("the overlay module adds", with_module.saturating_sub(stock), false),
+            ("the modules for iSCSI, ext4, XFS and Btrfs add", with_iscsi.saturating_sub(with_module), false),
+            ("beyond these, rootaufs adds", added, false),
+            ("beyond these, the shell script with Debian's open-iscsi adds", with_open_iscsi, true),
+            (
+                "beyond the overlay module, the shell script for tmpfs adds",
+                size("shell")?.saturating_sub(with_module),
+                true,
+            ),
+            ("beyond the overlay module, overlayroot adds", size("overlayroot")?.saturating_sub(with_module), true),
+            ("the program in the initramfs, uncompressed", early, false),
+            ("the program in the tree", program, false),
+            ("the program for the shutdown of a node with a LUN", late, false),
         ];
         Ok(Self { rows, added, program: program.max(early).max(late) })
     }
@@ -356,8 +368,20 @@ impl Sizes {
 impl std::fmt::Display for Sizes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "| size | bytes |\n|---|---|")?;
-        self.rows.iter().try_for_each(|(what, bytes)| writeln!(f, "| {what} | {bytes} |"))
+        self.rows.iter().try_for_each(|(what, bytes, is_other)| {
+            write!(f, "| {what} | {bytes}")?;
+            if *is_other {
+                write!(f, ", ratio {}", ratio(self.added, *bytes))?;
+            }
+            writeln!(f, " |")
+        })
     }
+}
+
+/// Of two sizes, with two digits.
+fn ratio(ours: u64, other: u64) -> String {
+    let hundredths = ours.saturating_mul(100).checked_div(other).unwrap_or_default();
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 /// What the project promises of itself, and what was found.
@@ -392,6 +416,13 @@ mod tests {
         assert!((seconds - 7.250_125).abs() < 1e-9);
         assert!((processes(log, "before").unwrap() - 120.0).abs() < 1e-9);
         assert_eq!(at(log, "bench: end").unwrap_err().to_string(), "the kernel's log has no \"bench: end\"");
+    }
+
+    #[test]
+    fn sizes_have_a_ratio() {
+        for (ours, other, expected) in [(190_340, 182_900, "1.04"), (5, 100, "0.05"), (1, 0, "0.00")] {
+            assert_eq!(ratio(ours, other), expected, "{ours} {other}");
+        }
     }
 
     #[test]
