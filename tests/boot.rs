@@ -9,11 +9,25 @@ use common::{check_union, power_off, INITRAMFS};
 use sidus_lab::faults::note;
 use sidus_lab::{Firmware, Kernel, Lab, Result, Suite};
 
+/// What the README has an administrator write, and the names that it has for kernel and initrd: the article's.
 #[test]
 fn pxe_by_bios_with_the_articles_entry() -> Result<()> {
-    let nfs = "rsize=8192,wsize=8192,tcp";
-    let mut node = Lab::open()?.node(21).pxe(Firmware::Bios).nfs_options(nfs).cmdline("aufs=tmpfs").boot()?;
+    let lab = Lab::open()?;
+    lab.server().run(
+        "cd /srv/tftp && ln -f vmlinuz-sidus-cloud vmlinuz-Sidus && ln -f initrd.img-sidus-cloud initrd.img-Sidus",
+    )?;
+    let readme = include_str!("../README.md");
+    let entry = readme.split("```\n").find(|block| block.starts_with("DEFAULT tmpfs\n")).unwrap();
+    assert!(
+        entry.contains("KERNEL vmlinuz-Sidus\nAPPEND initrd=initrd.img-Sidus ") && entry.ends_with(" aufs=tmpfs\n")
+    );
+    let mut node = lab.node(21).pxe(Firmware::Bios).entry(entry).boot()?;
     check_union(&mut node)?;
+    let line = node.run("cat /proc/cmdline")?;
+    assert!(
+        line.contains("nfsroot=10.13.20.13:/srv/nfsroot/sidus,rsize=8192,wsize=8192,tcp ip=dhcp aufs=tmpfs"),
+        "{line}"
+    );
     let report = node.run("rootaufs status --json")?;
     assert!(report.contains("\"source\":\"10.13.20.13:/srv/nfsroot/sidus\""), "{report}");
     let switch = node.run("rootaufs switch 2>&1; echo $?")?;
@@ -149,11 +163,9 @@ fn overlay_is_loaded_from_the_tree_and_its_absence_is_an_error() -> Result<()> {
     drop(node);
     lab.server().run("mkdir -p /srv/nfsroot/scratch/srv/empty")?;
     let empty = "10.13.20.13:/srv/nfsroot/scratch/srv/empty";
-    let mut node = lab.node(28).nfsroot(empty).cmdline("aufs=tmpfs panic=1").initrd(&initrd).boot()?;
-    node.expect(
-        "rootaufs: FAILED: choose the union: this kernel has no overlay and no aufs: not in /proc/filesystems",
-        INITRAMFS,
-    )?;
+    let line = "aufs=tmpfs sidus.union=overlay panic=1";
+    let mut node = lab.node(28).nfsroot(empty).cmdline(line).initrd(&initrd).boot()?;
+    node.expect("rootaufs: FAILED: choose the union: this kernel has no overlay: not in /proc/filesystems", INITRAMFS)?;
     node.expect("rootaufs: remedy: boot a kernel that has it, or rebuild the initramfs with its module", INITRAMFS)?;
     node.wait_end(INITRAMFS)?;
     Ok(())
@@ -217,6 +229,7 @@ fn on_failure_ro_boots_the_plain_root_read_only() -> Result<()> {
     assert!(node.run("findmnt -no FSTYPE /")?.starts_with("nfs"));
     let refused = node.output("touch /etc/x", Duration::from_secs(60))?;
     assert!(refused.text.contains("Read-only file system"), "{}", refused.text);
+    node.run("dmesg | grep -q 'rootaufs: FAILED: '")?;
     let status = node.run("rootaufs status")?;
     assert!(status.contains("then        the plain root, read-only (sidus.on_failure=ro)"), "{status}");
     Ok(())
@@ -236,9 +249,14 @@ fn on_failure_tmpfs_takes_memory_and_says_so_at_login() -> Result<()> {
 fn two_nodes_at_once_do_not_see_each_others_writes() -> Result<()> {
     let lab = Lab::open()?;
     let mut one = lab.node(34).bare().cmdline("aufs=tmpfs").boot()?;
-    let mut two = lab.node(35).bare().cmdline("aufs=tmpfs").boot()?;
+    let mut two = lab.node(35).bare().cmdline("aufs=tmpfs sidus.tmpfs.size=20%").boot()?;
     check_union(&mut one)?;
     check_union(&mut two)?;
+    // The kernel rounds, and has had some memory for itself before.
+    two.run(
+        "of=$(awk '/^MemTotal/ {print $2 * 1024}' /proc/meminfo) has=$(findmnt -bno SIZE /rw); \
+         test $((has * 100)) -gt $((of * 19)) && test $((has * 100)) -lt $((of * 21))",
+    )?;
     one.run("echo one >/etc/who")?;
     two.run("echo two >/etc/who")?;
     assert_eq!(
