@@ -133,19 +133,38 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
     let table: &[(&str, &[&str])] = &[
         ("aufs=ramfs", &["aufs=ramfs: not a value of aufs; accepted: tmpfs, iscsi or off"]),
         ("aufs", &["aufs=: not a value of aufs; accepted: tmpfs, iscsi or off"]),
-        ("aufs=tmpfs aufs=off", &["aufs: given twice, as \"tmpfs\" and as \"off\"; give it once"]),
+        (
+            "aufs=tmpfs aufs=off",
+            &["aufs: given twice, as \"tmpfs\" and as \"off\"; give it once; accepted: tmpfs, iscsi or off"],
+        ),
         (
             "ISCSI_TARGET_IP=10.0.0.1 iscsi_target_ip=10.0.0.2",
-            &["ISCSI_TARGET_IP: given twice, as \"10.0.0.1\" and as \"10.0.0.2\"; give it once"],
+            &["ISCSI_TARGET_IP: given twice, as \"10.0.0.1\" and as \"10.0.0.2\"; give it once; accepted: \
+               addresses separated by commas, as in 10.13.20.14, 10.13.20.14:3260 or [fd00::14]:3260"],
         ),
-        ("sidus.unoin=aufs", &["sidus.unoin: no such key; accepted: <sidus>"]),
+        ("sidus.unoin=aufs", &["sidus.unoin=aufs: no such key; accepted: <sidus>"]),
         (
-            "SIDUS.DEBUG Sidus.timeout=9",
-            &["SIDUS.DEBUG: no such key; accepted: <sidus>", "Sidus.timeout: no such key; accepted: <sidus>"],
+            "SIDUS.DEBUG Sidus.timeout=9 sidus.x=",
+            &[
+                "SIDUS.DEBUG: no such key; accepted: <sidus>",
+                "Sidus.timeout=9: no such key; accepted: <sidus>",
+                "sidus.x=: no such key; accepted: <sidus>",
+            ],
+        ),
+        (
+            "sidus.iscsi.pasword=hunter2 Sidus.Iscsi.PASSWD-IN=hunter2 sidus.secret=hunter2",
+            &[
+                "sidus.iscsi.pasword=(a secret): no such key; accepted: <sidus>",
+                "Sidus.Iscsi.PASSWD-IN=(a secret): no such key; accepted: <sidus>",
+                "sidus.secret=(a secret): no such key; accepted: <sidus>",
+            ],
         ),
         (
             "aufs=iscsi ISCSI_TARGET_IP=10.0.0.1 ISCSI_PASWORD=hunter2 iscsi_target_group=1",
-            &["ISCSI_PASWORD: no such key; accepted: <iscsi>", "iscsi_target_group: no such key; accepted: <iscsi>"],
+            &[
+                "ISCSI_PASWORD=(a secret): no such key; accepted: <iscsi>",
+                "iscsi_target_group=1: no such key; accepted: <iscsi>",
+            ],
         ),
         (
             "aufs=iscsi ISCSI_TARGET_IP=10.0.0.1 root=/dev/nfs root=PARTUUID=1 root=LABEL= root=/dev/sda1",
@@ -157,7 +176,7 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
         ),
         (
             "aufs=iscsi ISCSI_TARGET_IP=10.0.0.1 root=LABEL=A root=UUID=b",
-            &["root: given twice, as \"LABEL=A\" and as \"UUID=b\"; give it once"],
+            &["root: given twice, as \"LABEL=A\" and as \"UUID=b\"; give it once; accepted: <root>"],
         ),
         (
             "ISCSI_TARGET_IP=10.0.0.1,0.0.0.0",
@@ -222,7 +241,9 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
         ),
         (
             "sidus.iscsi.target=iqn.2026-01.a:{ip} iscsi_target_name=iqn.2026-01.a:b",
-            &["sidus.iscsi.target: given twice, as \"iqn.2026-01.a:{ip}\" and as \"iqn.2026-01.a:b\"; give it once"],
+            &["sidus.iscsi.target: given twice, as \"iqn.2026-01.a:{ip}\" and as \"iqn.2026-01.a:b\"; give it once; \
+               accepted: an iSCSI name, which may hold {ip}, {mac}, {hostname} and {uuid}, as in \
+               iqn.2013-04.zone.sidus.target:{ip}"],
         ),
         (
             "sidus.iscsi.target=disk",
@@ -236,7 +257,8 @@ fn bad_command_lines_say_key_value_and_what_is_accepted() {
         ),
         (
             "sidus.iscsi.password=one iscsi_password=two",
-            &["sidus.iscsi.password: given twice, as \"(a secret)\" and as \"(a secret)\"; give it once"],
+            &["sidus.iscsi.password: given twice, as \"(a secret)\" and as \"(a secret)\"; give it once; accepted: 1 to \
+               255 bytes, as the iSCSI target's CHAP account has it"],
         ),
         (
             "sidus.iscsi.username=a",

@@ -18,15 +18,15 @@ pub enum OptionError {
         accepts: &'static str,
     },
     /// A key below `sidus.` that does not exist.
-    #[error("{key}: no such key; accepted: {accepts}")]
+    #[error("{word}: no such key; accepted: {accepts}")]
     UnknownKey {
-        /// As it was written.
-        key: String,
-        /// All keys below `sidus.`.
+        /// As it was written, with its value.
+        word: String,
+        /// All keys of its kind.
         accepts: String,
     },
     /// A key with two values.
-    #[error("{key}: given twice, as {first:?} and as {second:?}; give it once")]
+    #[error("{key}: given twice, as {first:?} and as {second:?}; give it once; accepted: {accepts}")]
     Conflict {
         /// The key.
         key: &'static str,
@@ -34,6 +34,8 @@ pub enum OptionError {
         first: String,
         /// A later, different one.
         second: String,
+        /// What the key accepts.
+        accepts: &'static str,
     },
     /// A key without which another one makes no sense.
     #[error("{key} is missing: {because}; accepted: {accepts}")]

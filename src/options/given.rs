@@ -23,8 +23,9 @@ impl Given<'_> {
                 Some((_, first)) => {
                     self.problems.push(OptionError::Conflict {
                         key: key.name(),
-                        first: shown(key, first),
-                        second: shown(key, value),
+                        first: shown(key.secret, first),
+                        second: shown(key.secret, value),
+                        accepts: key.accepts,
                     });
                     return None;
                 }
@@ -38,7 +39,8 @@ impl Given<'_> {
         let (name, value) = self.raw(key)?;
         let parsed = T::read(&value);
         if parsed.is_none() {
-            self.problems.push(OptionError::Value { key: name, value: shown(key, &value), accepts: key.accepts });
+            let value = shown(key.secret, &value);
+            self.problems.push(OptionError::Value { key: name, value, accepts: key.accepts });
         }
         parsed
     }
@@ -50,6 +52,6 @@ impl Given<'_> {
 }
 
 /// A value as an error may show it.
-fn shown(key: &Key, value: &str) -> String {
-    if key.secret { "(a secret)" } else { value }.to_owned()
+pub(super) fn shown(secret: bool, value: &str) -> String {
+    if secret { "(a secret)" } else { value }.to_owned()
 }

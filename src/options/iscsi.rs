@@ -70,7 +70,8 @@ impl Given<'_> {
         let literal = self.value(&TARGET_NAME).map(|name: Iqn| name.as_str().to_owned());
         match (template, literal) {
             (Some(first), Some(second)) if first != second => {
-                self.problems.push(OptionError::Conflict { key: TARGET.name(), first, second });
+                let (key, accepts) = (TARGET.name(), TARGET.accepts);
+                self.problems.push(OptionError::Conflict { key, first, second, accepts });
                 None
             }
             (template, literal) => template.or(literal),

@@ -1,15 +1,17 @@
 //! What a command line says that cannot be obeyed, and would be passed over: each is an error, never a guess.
 
 use super::error::OptionError;
-use super::given::Given;
+use super::given::{shown, Given};
 use super::keys::KEYS;
 use super::VolumeName;
-use crate::cmdline::same_key;
+use crate::cmdline::{same_key, Word};
 
 /// Where keys that are new with this program live, however they are written.
 const NAMESPACE: &str = "sidus.";
 /// How the keys of open-iscsi begin, of which some are known here.
 const OPEN_ISCSI: &str = "iscsi_";
+/// What the key of a secret has in it, however that is misspelt: no error may show the value.
+const SECRET: [&str; 4] = ["pas", "pw", "word", "secret"];
 /// What `root=` may be on a node whose root comes by NFS.
 const VOLUMES: &str = "/dev/nfs for the NFS root; LABEL= or UUID=, with a name, for the file system on the LUN";
 
@@ -27,7 +29,7 @@ impl Given<'_> {
             if !names().any(|name| same_key(word.key, name)) {
                 let accepted = names().copied().filter(|name| name.starts_with(space));
                 self.problems.push(OptionError::UnknownKey {
-                    key: word.key.to_owned(),
+                    word: whole(word),
                     accepts: accepted.collect::<Vec<_>>().join(", "),
                 });
             }
@@ -58,7 +60,7 @@ impl Given<'_> {
             match &found {
                 Some(first) if *first != name && with_lun => {
                     let (first, second) = (first.to_string(), name.to_string());
-                    self.problems.push(OptionError::Conflict { key: "root", first, second });
+                    self.problems.push(OptionError::Conflict { key: "root", first, second, accepts: VOLUMES });
                     return None;
                 }
                 _ => found = Some(name),
@@ -66,4 +68,12 @@ impl Given<'_> {
         }
         found
     }
+}
+
+/// A word whose key is not known, as an error may show it.
+fn whole(word: &Word<'_>) -> String {
+    // Not by the search of std, which is larger than what it is wanted for.
+    let has = |part: &str| word.key.as_bytes().windows(part.len()).any(|it| it.eq_ignore_ascii_case(part.as_bytes()));
+    let secret = SECRET.iter().any(|part| has(part));
+    word.value.map_or_else(|| word.key.to_owned(), |value| [word.key, "=", &shown(secret, value)].concat())
 }
