@@ -50,9 +50,10 @@ pub fn boot(machine: &Machine) -> Next {
     }
     let options = match read_options(&machine.root, &log) {
         Ok(options) => options,
-        Err(Unreadable { failure, on_failure }) => {
+        Err(Unreadable { failure, options }) => {
+            log.set_debug(options.debug);
             let report = Report { failure: Some(failure), ..Report::new("unknown") };
-            return fail(machine, &log, report, on_failure, start);
+            return fail(machine, &log, report, &options, start);
         }
     };
     log.set_debug(options.debug);
@@ -65,7 +66,7 @@ pub fn boot(machine: &Machine) -> Next {
             succeed(machine, &log, report, &plan, start);
             Next::Boot
         }
-        Err(failure) => fail(machine, &log, Report { failure: Some(failure), ..report }, options.on_failure, start),
+        Err(failure) => fail(machine, &log, Report { failure: Some(failure), ..report }, &options, start),
     }
 }
 
@@ -93,17 +94,17 @@ fn make_union(machine: &Machine, options: &BootOptions, report: &mut Report, log
     Ok(plan)
 }
 
-/// A command line that cannot be obeyed.
+/// A command line that cannot be obeyed, and what of it can be.
 struct Unreadable {
     failure: FailureReport,
-    on_failure: OnFailure,
+    options: BootOptions,
 }
 
 fn read_options(root: &Path, log: &Log) -> Result<BootOptions, Unreadable> {
     let remedy = "mend the APPEND line of the node's PXE entry; rootaufs plan --cmdline '…' tries it on any machine";
     let line = fs::read(root.join("proc/cmdline")).map_err(|error| Unreadable {
         failure: failure("read /proc/cmdline", &error, "mount /proc"),
-        on_failure: OnFailure::Panic,
+        options: BootOptions::default(),
     })?;
     match BootOptions::parse(&String::from_utf8_lossy(&line)) {
         Ok(options) => Ok(options),
@@ -114,11 +115,11 @@ fn read_options(root: &Path, log: &Log) -> Result<BootOptions, Unreadable> {
                 .for_each(|problem| log.say(Level::Warning, &format!("ignored for the plain root: {problem}")));
             Ok(BootOptions::default())
         }
-        Err(BadOptions { problems, on_failure, .. }) => {
+        Err(BadOptions { problems, options, .. }) => {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Err(Unreadable {
                 failure: failure("read the kernel's command line", &problems.join("; "), remedy),
-                on_failure,
+                options,
             })
         }
     }
@@ -153,12 +154,12 @@ fn succeed(machine: &Machine, log: &Log, mut report: Report, plan: &Plan, start:
 }
 
 /// Says what failed, and does what is asked for then.
-fn fail(machine: &Machine, log: &Log, mut report: Report, on_failure: OnFailure, start: Instant) -> Next {
+fn fail(machine: &Machine, log: &Log, mut report: Report, options: &BootOptions, start: Instant) -> Next {
     let Some(mut failed) = report.failure.take() else { return Next::Panic };
     log.say(Level::Error, &format!("FAILED: {}: {}", failed.what, failed.why));
     log.say(Level::Error, &format!("remedy: {}", failed.remedy));
     let next = if failed.left.is_empty() {
-        follow(machine, log, &mut report, on_failure)
+        follow(machine, log, &mut report, options)
     } else {
         Follow { then: "panic: not all could be undone, so the root may be half built".to_owned(), next: Next::Panic }
     };
@@ -176,9 +177,9 @@ struct Follow {
     next: Next,
 }
 
-fn follow(machine: &Machine, log: &Log, report: &mut Report, on_failure: OnFailure) -> Follow {
+fn follow(machine: &Machine, log: &Log, report: &mut Report, options: &BootOptions) -> Follow {
     let asked = |then: &str, next| Follow { then: then.to_owned(), next };
-    match on_failure {
+    match options.on_failure {
         OnFailure::Panic => asked("panic, since nothing else is asked for (sidus.on_failure=panic)", Next::Panic),
         OnFailure::Shell => asked("a shell (sidus.on_failure=shell)", Next::Shell),
         OnFailure::Reboot => asked("a reboot in 10 s (sidus.on_failure=reboot)", Next::Reboot),
@@ -190,7 +191,7 @@ fn follow(machine: &Machine, log: &Log, report: &mut Report, on_failure: OnFailu
             asked("panic: sidus.on_failure=tmpfs is no help where tmpfs itself fails", Next::Panic)
         }
         OnFailure::Tmpfs => {
-            let options = BootOptions { layer: Layer::Tmpfs, ..BootOptions::default() };
+            let options = BootOptions { layer: Layer::Tmpfs, ..*options };
             match make_union(machine, &options, report, log) {
                 Ok(_) => {
                     mode(&options.layer).clone_into(&mut report.mode);

@@ -224,15 +224,16 @@ impl BootOptions {
         let on_failure = given.value(&ON_FAILURE).unwrap_or(OnFailure::Panic);
         let timeout = given.value(&TIMEOUT).map_or(DEFAULT_TIMEOUT, |Seconds(seconds)| Duration::from_secs(seconds));
         let debug = given.value(&DEBUG).is_some_and(|Switch(on)| on);
+        let options = Self { layer: Layer::Off, union, tmpfs, on_failure, timeout, debug };
         if !given.problems.is_empty() {
-            return Err(BadOptions { problems: given.problems, on_failure, off });
+            return Err(BadOptions { problems: given.problems, options, off });
         }
         let layer = match (layer, iscsi) {
             (LayerName::Iscsi, Some(options)) => Layer::Iscsi(options),
             (LayerName::Tmpfs, _) => Layer::Tmpfs,
             _ => Layer::Off,
         };
-        Ok(Self { layer, union, tmpfs, on_failure, timeout, debug })
+        Ok(Self { layer, ..options })
     }
 }
 

@@ -311,13 +311,24 @@ fn sizes_outside_of_the_limits_are_refused() {
 
 #[test]
 fn what_follows_the_failure_is_known_even_when_the_rest_is_wrong() {
+    let plain = BootOptions::default;
     let table = [
-        ("sidus.union=zfs sidus.on_failure=reboot", OnFailure::Reboot),
+        ("sidus.union=zfs sidus.on_failure=reboot", BootOptions { on_failure: OnFailure::Reboot, ..plain() }),
         // Which one is meant is not guessed here either.
-        ("sidus.on_failure=reboot sidus.on_failure=shell", OnFailure::Panic),
+        ("sidus.on_failure=reboot sidus.on_failure=shell", plain()),
+        (
+            "aufs=tmfps sidus.tmpfs.size=90% sidus.tmpfs.inodes=1 sidus.union=aufs sidus.timeout=9 sidus.debug",
+            BootOptions {
+                tmpfs: TmpfsLimits { size: Some(TmpfsSize::Percent(90)), inodes: None },
+                union: UnionChoice::Aufs,
+                timeout: Duration::from_secs(9),
+                debug: true,
+                ..plain()
+            },
+        ),
     ];
     for (line, expected) in table {
-        assert_eq!(BootOptions::parse(line).unwrap_err().on_failure, expected, "command line {line:?}");
+        assert_eq!(BootOptions::parse(line).unwrap_err().options, expected, "command line {line:?}");
     }
 }
 

@@ -413,6 +413,18 @@ fn on_failure_tmpfs_takes_memory_where_the_lun_fails() {
 }
 
 #[test]
+fn on_failure_tmpfs_obeys_the_keys_that_are_right() {
+    for layer in ["aufs=iscsi ISCSI_TARGET_IP=127.0.0.1 sidus.timeout=1", "aufs=tmfps"] {
+        let line = format!("{layer} sidus.on_failure=tmpfs sidus.tmpfs.size=16m sidus.tmpfs.inodes=2k");
+        in_initramfs(&line, |stage| {
+            succeeds(&stage.rootaufs());
+            let room = rustix::fs::statvfs("/root/rw").unwrap();
+            assert_eq!((room.f_blocks * room.f_frsize, room.f_files), (16 << 20, 2 << 10));
+        });
+    }
+}
+
+#[test]
 fn a_second_run_changes_nothing_whatever_is_asked_for() {
     in_initramfs("aufs=tmpfs sidus.on_failure=ro", |stage| {
         succeeds(&stage.rootaufs());

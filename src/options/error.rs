@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::OnFailure;
+use super::BootOptions;
 
 /// Why the command line cannot be obeyed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -52,13 +52,13 @@ pub enum OptionError {
     SameSecret,
 }
 
-/// All that is wrong with a command line, and what is to follow the failure.
+/// All that is wrong with a command line, and what it says beside that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadOptions {
     /// Everything that was found, in the order of [`KEYS`]; never empty.
     pub problems: Vec<OptionError>,
-    /// `sidus.on_failure=`, where that much could be understood.
-    pub on_failure: OnFailure,
+    /// What could be understood, without a layer: `sidus.on_failure=` says what follows, the others how that is done.
+    pub options: BootOptions,
     /// Whether the plain root is asked for all the same: `aufs=off`, or no `aufs=` at all.
     pub off: bool,
 }
