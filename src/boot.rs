@@ -66,7 +66,10 @@ pub fn boot(machine: &Machine) -> Next {
             succeed(machine, &log, report, &plan, start);
             Next::Boot
         }
-        Err(failure) => fail(machine, &log, Report { failure: Some(failure), ..report }, &options, start),
+        Err(failure) => {
+            say_failed(&log, &failure.what, &failure.why);
+            fail(machine, &log, Report { failure: Some(failure), ..report }, &options, start)
+        }
     }
 }
 
@@ -102,9 +105,10 @@ struct Unreadable {
 
 fn read_options(root: &Path, log: &Log) -> Result<BootOptions, Unreadable> {
     let remedy = "mend the APPEND line of the node's PXE entry; rootaufs plan --cmdline '…' tries it on any machine";
-    let line = fs::read(root.join("proc/cmdline")).map_err(|error| Unreadable {
-        failure: failure("read /proc/cmdline", &error, "mount /proc"),
-        options: BootOptions::default(),
+    let line = fs::read(root.join("proc/cmdline")).map_err(|error| {
+        let failure = failure("read /proc/cmdline", &error, "mount /proc");
+        say_failed(log, &failure.what, &failure.why);
+        Unreadable { failure, options: BootOptions::default() }
     })?;
     match BootOptions::parse(&String::from_utf8_lossy(&line)) {
         Ok(options) => Ok(options),
@@ -116,11 +120,11 @@ fn read_options(root: &Path, log: &Log) -> Result<BootOptions, Unreadable> {
             Ok(BootOptions::default())
         }
         Err(BadOptions { problems, options, .. }) => {
+            let what = "read the kernel's command line";
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Err(Unreadable {
-                failure: failure("read the kernel's command line", &problems.join("; "), remedy),
-                options,
-            })
+            // Each has a record of its own: one of all of them would be cut.
+            problems.iter().for_each(|problem| say_failed(log, what, problem));
+            Err(Unreadable { failure: failure(what, &problems.join("; "), remedy), options })
         }
     }
 }
@@ -153,10 +157,13 @@ fn succeed(machine: &Machine, log: &Log, mut report: Report, plan: &Plan, start:
     write(machine, log, &report);
 }
 
-/// Says what failed, and does what is asked for then.
+fn say_failed(log: &Log, what: &str, why: &str) {
+    log.say(Level::Error, &format!("FAILED: {what}: {why}"));
+}
+
+/// Does what is asked for when something failed, which was said already.
 fn fail(machine: &Machine, log: &Log, mut report: Report, options: &BootOptions, start: Instant) -> Next {
     let Some(mut failed) = report.failure.take() else { return Next::Panic };
-    log.say(Level::Error, &format!("FAILED: {}: {}", failed.what, failed.why));
     log.say(Level::Error, &format!("remedy: {}", failed.remedy));
     let next = if failed.left.is_empty() {
         follow(machine, log, &mut report, options)

@@ -389,6 +389,22 @@ fn a_failure_says_what_and_why_and_leaves_the_state_before() {
 }
 
 #[test]
+fn each_problem_of_the_command_line_is_said_whole() {
+    let keys: Vec<String> = (1..=9).map(|number| format!("sidus.nonsense{number}=x")).collect();
+    in_initramfs(&format!("aufs=ramfs {}", keys.join(" ")), move |stage| {
+        let said = text(&stage.rootaufs().stderr);
+        let report = stage.report();
+        let why = report["failure"]["why"].as_str().unwrap();
+        assert!(!said.contains(" …\n"), "{said}");
+        for key in keys {
+            let problem = format!("{key}: no such key; accepted: sidus.iscsi.target, ");
+            assert!(said.contains(&format!("rootaufs: FAILED: read the kernel's command line: {problem}")), "{said}");
+            assert!(why.contains(&problem), "{why}");
+        }
+    });
+}
+
+#[test]
 fn on_failure_ro_makes_even_a_writable_root_read_only() {
     in_initramfs("aufs=tmpfs sidus.union=aufs sidus.on_failure=ro", |stage| {
         succeeds(&stage.rootaufs());
