@@ -166,7 +166,7 @@ fn fail(machine: &Machine, log: &Log, mut report: Report, options: &BootOptions,
     let Some(mut failed) = report.failure.take() else { return Next::Panic };
     log.say(Level::Error, &format!("remedy: {}", failed.remedy));
     let next = if failed.left.is_empty() {
-        follow(machine, log, &mut report, options)
+        follow(machine, log, &mut report, &mut failed, options)
     } else {
         Follow { then: "panic: not all could be undone, so the root may be half built".to_owned(), next: Next::Panic }
     };
@@ -184,7 +184,13 @@ struct Follow {
     next: Next,
 }
 
-fn follow(machine: &Machine, log: &Log, report: &mut Report, options: &BootOptions) -> Follow {
+fn follow(
+    machine: &Machine,
+    log: &Log,
+    report: &mut Report,
+    failed: &mut FailureReport,
+    options: &BootOptions,
+) -> Follow {
     let asked = |then: &str, next| Follow { then: then.to_owned(), next };
     match options.on_failure {
         OnFailure::Panic => asked("panic, since nothing else is asked for (sidus.on_failure=panic)", Next::Panic),
@@ -205,6 +211,7 @@ fn follow(machine: &Machine, log: &Log, report: &mut Report, options: &BootOptio
                     asked("tmpfs instead; what is written is gone after a reboot (sidus.on_failure=tmpfs)", Next::Boot)
                 }
                 Err(second) => {
+                    failed.left = second.left;
                     asked(&format!("panic: tmpfs fails as well: {}: {}", second.what, second.why), Next::Panic)
                 }
             }

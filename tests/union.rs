@@ -78,6 +78,16 @@ impl Initramfs {
         Command::new("/test/rootaufs").args(["init", "--rootmnt", "/root"]).output().unwrap()
     }
 
+    /// As [`Initramfs::rootaufs`], with system calls that fail: strace(1)'s words for that.
+    fn rootaufs_with(&self, faults: &[&str]) -> Output {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null"]);
+        for fault in faults {
+            strace.args(["-e", fault]);
+        }
+        strace.args(["/test/rootaufs", "init", "--rootmnt", "/root"]).output().unwrap()
+    }
+
     /// The mounts of this thread's namespace, without what differs from one listing to the next.
     fn mounts(&self) -> Vec<String> {
         let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
@@ -436,6 +446,23 @@ fn on_failure_tmpfs_obeys_the_keys_that_are_right() {
             succeeds(&stage.rootaufs());
             let room = rustix::fs::statvfs("/root/rw").unwrap();
             assert_eq!((room.f_blocks * room.f_frsize, room.f_files), (16 << 20, 2 << 10));
+        });
+    }
+}
+
+#[test]
+fn what_could_not_be_undone_is_in_the_report_whichever_failure_it_was() {
+    // The first move is that of tmpfs to /rw, the second that of the root to /ro.
+    let faults = ["inject=move_mount:error=EIO:when=2", "inject=umount2:error=EBUSY"];
+    for layer in ["aufs=tmpfs", "aufs=iscsi ISCSI_TARGET_IP=127.0.0.1 sidus.timeout=1"] {
+        in_initramfs(&format!("{layer} sidus.on_failure=tmpfs"), move |stage| {
+            let said = text(&stage.rootaufs_with(&faults).stderr);
+            let failure = &stage.report()["failure"];
+            let left: Vec<&str> =
+                failure["left"].as_array().unwrap().iter().map(|left| left.as_str().unwrap()).collect();
+            let mount = "unmount /rw: Device or resource busy (os error 16)";
+            assert!(left.contains(&mount), "{layer}: {left:?}\n{said}");
+            assert!(failure["then"].as_str().unwrap().starts_with("panic: "), "{layer}: {failure}");
         });
     }
 }
