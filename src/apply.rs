@@ -307,13 +307,3 @@ fn is_read_only(at: &Path) -> Result<bool, FileError> {
     let facts = rustix::fs::statvfs(at).map_err(|errno| FileError::when("look at", at)(errno.into()))?;
     Ok(facts.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
-
-/// Makes the plain root refuse writes: what `sidus.on_failure=ro` promises, even where the kernel's `rw` was given.
-///
-/// # Errors
-/// [`StepError`]
-pub fn make_plain_root_read_only(rootmnt: &Path) -> Result<(), StepError> {
-    mount::set_mount_read_only(rootmnt, true)?;
-    mount::set_superblock_read_only(rootmnt, true)?;
-    Ok(())
-}

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::apply::{apply, make_plain_root_read_only, Applied};
+use crate::apply::{apply, Applied};
 use crate::facts::{self, Facts, Wanted};
 use crate::kmsg::{Level, Log};
+use crate::mount::{set_mount_read_only, set_superblock_read_only};
+use crate::mountinfo::Mount;
 use crate::options::{BadOptions, BootOptions, Layer, OnFailure};
 use crate::plan::{plan, Plan};
 use crate::report::{micros, steps, FailureReport, Report};
@@ -196,7 +198,7 @@ fn follow(
         OnFailure::Panic => asked("panic, since nothing else is asked for (sidus.on_failure=panic)", Next::Panic),
         OnFailure::Shell => asked("a shell (sidus.on_failure=shell)", Next::Shell),
         OnFailure::Reboot => asked("a reboot in 10 s (sidus.on_failure=reboot)", Next::Reboot),
-        OnFailure::ReadOnly => match make_plain_root_read_only(&machine.rootmnt) {
+        OnFailure::ReadOnly => match make_plain_root_read_only(machine) {
             Ok(()) => asked("the plain root, read-only (sidus.on_failure=ro)", Next::Boot),
             Err(error) => asked(&format!("panic: the plain root cannot be made read-only: {error}"), Next::Panic),
         },
@@ -217,6 +219,15 @@ fn follow(
             }
         }
     }
+}
+
+/// Makes the plain root refuse writes: what `sidus.on_failure=ro` promises, even where the kernel's `rw` was given.
+fn make_plain_root_read_only(machine: &Machine) -> Result<(), String> {
+    for Mount { at, .. } in facts::to_protect(&machine.root, &machine.rootmnt).map_err(|error| error.to_string())? {
+        let made = set_mount_read_only(&at, true).and_then(|()| set_superblock_read_only(&at, true));
+        made.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn mode(layer: &Layer) -> &'static str {

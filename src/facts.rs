@@ -12,6 +12,7 @@ use crate::cmdline::words;
 use crate::modules::{look_up, Lookup, MODULES};
 use crate::mountinfo::{self, Mount, MountInfoError};
 use crate::options::{BootOptions, Layer, UnionChoice};
+use crate::plan::is_virtual;
 use crate::view;
 
 /// What [`crate::plan::plan`] needs to know of the machine.
@@ -134,7 +135,7 @@ impl Facts {
     /// # Errors
     /// [`FactsError`]
     pub fn read(root: &Path, rootmnt: &Path, kernel: &str, wanted: Wanted) -> Result<Self, FactsError> {
-        let mounts = mountinfo::parse(&read(root, "proc/self/mountinfo")?)?;
+        let mounts = mounts(root)?;
         let at_root = mountinfo::topmost(&mounts, rootmnt)
             .cloned()
             .ok_or_else(|| FactsError::NoRoot { rootmnt: rootmnt.to_owned() })?;
@@ -181,12 +182,22 @@ impl Facts {
     }
 }
 
+/// The root, and what is mounted below it, but for what holds nothing to protect.
+///
+/// # Errors
+/// [`FactsError`]
+pub fn to_protect(root: &Path, rootmnt: &Path) -> Result<Vec<Mount>, FactsError> {
+    let mut all = mounts(root)?;
+    all.retain(|mount| mount.at == rootmnt || mount.at.starts_with(rootmnt) && !is_virtual(&mount.fs));
+    Ok(all)
+}
+
 /// Whether this program has run before, on the machine whose root is `root`.
 ///
 /// # Errors
 /// [`FactsError`]
 pub fn is_union(root: &Path, rootmnt: &Path) -> Result<bool, FactsError> {
-    let mounts = mountinfo::parse(&read(root, "proc/self/mountinfo")?)?;
+    let mounts = mounts(root)?;
     Ok(mountinfo::topmost(&mounts, &rootmnt.join("ro")).is_some())
 }
 
@@ -277,6 +288,10 @@ impl Kernel<'_> {
     }
 }
 
+fn mounts(root: &Path) -> Result<Vec<Mount>, FactsError> {
+    Ok(mountinfo::parse(&read(root, "proc/self/mountinfo")?)?)
+}
+
 fn read(root: &Path, path: &str) -> Result<String, FactsError> {
     let path = root.join(path);
     fs::read_to_string(&path).map_err(|source| FactsError::Read { path, source })
@@ -342,6 +357,20 @@ mod tests {
         assert_eq!(facts.aufs, FsSupport::NotAsked);
         let aufs = machine.0.join("root/lib/modules").join(KERNEL).join("extra/aufs.ko");
         assert_eq!(machine.facts_for(UnionChoice::Aufs).unwrap().aufs, FsSupport::Module(vec![aufs]));
+    }
+
+    #[test]
+    fn the_root_is_protected_with_what_is_mounted_below_it() {
+        let mountinfo = format!(
+            "{ROOT}22 21 0:5 / /root/dev rw - devtmpfs udev rw\n23 21 0:6 / /root/usr rw - nfs x rw\n\
+             24 22 0:7 / /root/dev/pts rw - devpts d rw\n25 20 0:8 / /rootless rw - nfs x rw\n"
+        );
+        let machine = Machine::new("protect", &mountinfo, "");
+        let mounts = to_protect(&machine.0, Path::new("/root")).unwrap();
+        assert_eq!(
+            mounts.iter().map(|mount| mount.at.as_path()).collect::<Vec<_>>(),
+            ["/root", "/root/usr"].map(Path::new)
+        );
     }
 
     #[test]

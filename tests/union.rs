@@ -219,15 +219,21 @@ fn dev_is_kept_whether_it_was_moved_into_the_root_or_not() {
     });
 }
 
+/// Mounts a /usr of its own, which is writable, and the same at a second place.
+fn mount_usr() {
+    for folder in ["/test/lower", "/test/upper", "/test/work", "/test/usr"] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::write("/test/lower/program", "of the tree").unwrap();
+    let options = c"lowerdir=/test/lower,upperdir=/test/upper,workdir=/test/work";
+    mount("server:/usr", "/root/usr", "overlay", MountFlags::empty(), Some(options)).unwrap();
+    mount_bind("/root/usr", "/test/usr").unwrap();
+}
+
 #[test]
 fn a_separate_usr_becomes_a_union_of_its_own() {
     in_initramfs("aufs=tmpfs", |stage| {
-        for folder in ["/test/lower", "/test/upper", "/test/work"] {
-            fs::create_dir(folder).unwrap();
-        }
-        fs::write("/test/lower/program", "of the tree").unwrap();
-        let options = c"lowerdir=/test/lower,upperdir=/test/upper,workdir=/test/work";
-        mount("server:/usr", "/root/usr", "overlay", MountFlags::empty(), Some(options)).unwrap();
+        mount_usr();
         succeeds(&stage.rootaufs());
         assert_eq!(fs::read_to_string("/root/usr/program").unwrap(), "of the tree");
         fs::write("/root/usr/program", "changed").unwrap();
@@ -421,6 +427,19 @@ fn on_failure_ro_makes_even_a_writable_root_read_only() {
         is_read_only("/root/x");
         is_read_only("/other/x");
         assert_eq!(stage.report()["failure"]["then"], "the plain root, read-only (sidus.on_failure=ro)");
+    });
+}
+
+#[test]
+fn on_failure_ro_makes_a_separate_usr_read_only_as_well() {
+    in_initramfs("aufs=tmpfs sidus.union=aufs sidus.on_failure=ro", |stage| {
+        mount_usr();
+        mount("udev", "/root/dev", "tmpfs", MountFlags::empty(), None).unwrap();
+        succeeds(&stage.rootaufs());
+        is_read_only("/root/x");
+        is_read_only("/root/usr/x");
+        is_read_only("/test/usr/x");
+        fs::write("/root/dev/node", "").unwrap();
     });
 }
 
