@@ -150,7 +150,7 @@ impl Facts {
 
     /// Supposes the machine that a kernel command line would boot, for `rootaufs plan`.
     ///
-    /// With `tree`, its newest kernel's modules say what it can have; without, all but aufs is taken for granted.
+    /// With `tree`, its newest kernel's modules say what it can have; without, all is taken for granted.
     ///
     /// # Errors
     /// [`FactsError::NoKernel`], [`FactsError::Modules`]
@@ -168,10 +168,7 @@ impl Facts {
             super_options: read_only.to_owned(),
         };
         let ((overlay, aufs), lun) = match tree {
-            None => {
-                let missing = FsSupport::Missing { looked_in: Vec::new() };
-                ((FsSupport::Ready, missing), LunSupport::all(&FsSupport::Ready))
-            }
+            None => ((FsSupport::Ready, FsSupport::Ready), LunSupport::all(&FsSupport::Ready)),
             Some(tree) => {
                 let release = newest_kernel(tree)?;
                 let kernel = Kernel { filesystems: "", trees: &[tree.to_owned()], release: &release };

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::facts::{Facts, FactsError, Wanted};
 use crate::options::BootOptions;
-use crate::plan::{plan, Plan, PlanError};
+use crate::plan::{plan, Plan, PlanError, UnionKind};
 use crate::shutdown::{self, PrepareError};
 
 /// Why there is nothing to print.
@@ -51,7 +51,13 @@ pub fn preview(root: &Path, cmdline: Option<String>, tree: Option<&Path>) -> Res
     let supposed = match (&plan, tree) {
         (Plan::Plain, _) => String::new(),
         (_, Some(tree)) => format!("supposed: the newest kernel of {} boots\n", tree.display()),
-        (_, None) => "supposed: the kernel has overlayfs (--root TREE looks into a tree for it)\n".to_owned(),
+        (Plan::Union(union), None) => {
+            let kind = match union.kind {
+                UnionKind::Overlay => "overlayfs",
+                UnionKind::Aufs => "aufs",
+            };
+            format!("supposed: the kernel has {kind} (--root TREE looks into a tree for it)\n")
+        }
     };
     Ok(format!("{supposed}{plan}"))
 }
@@ -93,8 +99,11 @@ mod tests {
 
     #[test]
     fn what_is_supposed_is_said() {
-        let text = preview(Path::new("/"), Some("aufs=tmpfs".to_owned()), None).unwrap();
-        assert!(text.starts_with("supposed: the kernel has overlayfs"), "{text}");
+        for (line, has) in [("aufs=tmpfs", "overlayfs"), ("aufs=tmpfs sidus.union=aufs", "aufs")] {
+            let text = preview(Path::new("/"), Some(line.to_owned()), None).unwrap();
+            let said = format!("supposed: the kernel has {has} (--root TREE looks into a tree for it)\n");
+            assert!(text.starts_with(&said), "{line}: {text}");
+        }
         let text = preview(Path::new("/"), Some("aufs=off".to_owned()), None).unwrap();
         assert_eq!(text, "nothing to do: the plain root boots, untouched\n");
     }
