@@ -178,13 +178,14 @@ pub fn plan(options: &BootOptions, facts: &Facts) -> Result<Plan, PlanError> {
     steps.push(Step::Move { from: PathBuf::from(RO), to: inside(RO) });
     steps.push(Step::Move { from: PathBuf::from(RW), to: inside(RW) });
     steps.push(Step::Move { from: PathBuf::from(UNION), to: facts.rootmnt.clone() });
-    if facts.root.fs.starts_with("nfs") || upper.is_persistent() {
-        steps.push(Step::KeepNetwork);
-    }
-    // Last: until then nothing waits for longer than the boot may.
+    // Until then nothing waits for longer than the boot may.
     if let Layer::Iscsi(iscsi) = &options.layer {
         let tree = facts.rootmnt.join(RO.trim_start_matches('/'));
         steps.extend([Step::PrepareShutdown { tree }, Step::LetDiskWait { recovery: iscsi.recovery }]);
+    }
+    // Last: it never fails, so nothing has to undo it.
+    if facts.root.fs.starts_with("nfs") || upper.is_persistent() {
+        steps.push(Step::KeepNetwork);
     }
     Ok(Plan::Union(UnionPlan { kind, upper, lower: facts.root.clone(), steps }))
 }

@@ -71,9 +71,9 @@ fn iscsi_reads_like_the_article() {
     );
     assert!(
         text.ends_with(
-            "19. keep the network below the root from all others\n\
-             20. prepare the shutdown from /root/ro\n\
-             21. let the disk wait up to 600 s for a session that is lost\n"
+            "19. prepare the shutdown from /root/ro\n\
+             20. let the disk wait up to 600 s for a session that is lost\n\
+             21. keep the network below the root from all others\n"
         ),
         "{text}"
     );

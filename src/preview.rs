@@ -93,7 +93,7 @@ mod tests {
         assert!(preview("aufs=tmpfs").is_ok());
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "").unwrap();
-        assert!(preview(iscsi).unwrap().ends_with("let the disk wait up to 600 s for a session that is lost\n"));
+        assert!(preview(iscsi).unwrap().ends_with("keep the network below the root from all others\n"));
         fs::remove_dir_all(&tree).unwrap();
     }
 
