@@ -9,8 +9,8 @@ use crate::facts::{self, Facts, Wanted};
 use crate::kmsg::{Level, Log};
 use crate::mount::{set_mount_read_only, set_superblock_read_only};
 use crate::mountinfo::Mount;
-use crate::options::{BadOptions, BootOptions, Layer, OnFailure};
-use crate::plan::{plan, Plan};
+use crate::options::{BadOptions, BootOptions, Layer, OnFailure, UnionChoice};
+use crate::plan::{may_be_aufs, plan, Plan};
 use crate::report::{micros, steps, FailureReport, Report};
 
 /// The machine to boot.
@@ -81,22 +81,43 @@ fn make_union(machine: &Machine, options: &BootOptions, report: &mut Report, log
         report.set_done(&Plan::Plain, Applied { done: Vec::new(), lun: None });
         return Ok(Plan::Plain);
     }
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let facts = Facts::read(&machine.root, &machine.rootmnt, &kernel, Wanted::by(options))
-        .map_err(|error| failure("read the machine's state", &error, "see rootaufs(8), FAILURES"))?;
+    let facts = look(machine, Wanted::by(options))?;
     facts.warning().into_iter().for_each(|warning| log.say(Level::Warning, warning));
-    let plan = plan(options, &facts).map_err(|error| {
+    let mut plan = decide(options, &facts)?;
+    let carry_out = |plan: &Plan| match plan {
+        Plan::Union(union) => apply(union, &machine.root, options.timeout, log),
+        Plan::Plain => Ok(Applied { done: Vec::new(), lun: None }),
+    };
+    let mut applied = carry_out(&plan);
+    if let Err(failed) = &applied {
+        if may_be_aufs(options.union, &facts, failed.done.len()) {
+            let wanted = Wanted { union: UnionChoice::Aufs, ..Wanted::by(options) };
+            if let Ok(other) = look(machine, wanted).and_then(|facts| decide(options, &facts)) {
+                log.say(Level::Warning, &format!("{}; aufs is tried", failed.error));
+                plan = other;
+                applied = carry_out(&plan);
+            }
+        }
+    }
+    let applied = applied.map_err(|failed| {
+        report.steps = steps(&failed.done);
+        FailureReport::of_step(&failed)
+    })?;
+    report.set_done(&plan, applied);
+    Ok(plan)
+}
+
+fn look(machine: &Machine, wanted: Wanted) -> Result<Facts, FailureReport> {
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    Facts::read(&machine.root, &machine.rootmnt, &kernel, wanted)
+        .map_err(|error| failure("read the machine's state", &error, "see rootaufs(8), FAILURES"))
+}
+
+fn decide(options: &BootOptions, facts: &Facts) -> Result<Plan, FailureReport> {
+    plan(options, facts).map_err(|error| {
         let remedy = "boot a kernel that has it, or rebuild the initramfs with its module (update-initramfs -u)";
         failure("choose the union", &error, remedy)
-    })?;
-    if let Plan::Union(union) = &plan {
-        let applied = apply(union, &machine.root, options.timeout, log).map_err(|failed| {
-            report.steps = steps(&failed.done);
-            FailureReport::of_step(&failed)
-        })?;
-        report.set_done(&plan, applied);
-    }
-    Ok(plan)
+    })
 }
 
 /// A command line that cannot be obeyed, and what of it can be.

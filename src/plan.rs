@@ -202,6 +202,13 @@ fn choose_union(choice: UnionChoice, facts: &Facts) -> Result<(UnionKind, &[Path
     found.map_err(|looked_in| PlanError::NoUnion { wanted, looked_in: looked_in.to_vec() })
 }
 
+/// Whether aufs may be tried when the step after `done` others has failed: the modules of overlayfs are loaded first of
+/// all, and nobody asked for it by name.
+#[must_use]
+pub fn may_be_aufs(choice: UnionChoice, facts: &Facts, done: usize) -> bool {
+    choice == UnionChoice::Auto && matches!(&facts.overlay, FsSupport::Module(files) if done < files.len())
+}
+
 /// The modules to load, or where they were looked for in vain.
 fn modules_for(support: &FsSupport) -> Result<&[PathBuf], &[PathBuf]> {
     match support {

@@ -161,6 +161,24 @@ fn the_union_is_the_one_that_was_asked_for_or_the_best_there_is() {
 }
 
 #[test]
+fn aufs_is_tried_where_overlayfs_cannot_be_loaded_and_was_not_asked_for() {
+    let modules = FsSupport::Module(vec![PathBuf::from("first.ko"), PathBuf::from("overlay.ko")]);
+    let table = [
+        (UnionChoice::Auto, modules.clone(), 0, true),
+        (UnionChoice::Auto, modules.clone(), 1, true),
+        // What comes next has nothing to do with the union.
+        (UnionChoice::Auto, modules.clone(), 2, false),
+        (UnionChoice::Auto, FsSupport::Ready, 0, false),
+        (UnionChoice::Overlay, modules, 0, false),
+        (UnionChoice::Aufs, FsSupport::NotAsked, 0, false),
+    ];
+    for (choice, overlay, done, expected) in table {
+        let facts = Facts { overlay: overlay.clone(), ..facts(&[]) };
+        assert_eq!(may_be_aufs(choice, &facts, done), expected, "{choice:?} with {overlay:?}, {done} steps done");
+    }
+}
+
+#[test]
 fn a_lun_is_persistent_and_memory_is_not() {
     let facts = facts(&[]);
     for (line, persistent) in [("aufs=tmpfs", false), ("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14", true)] {

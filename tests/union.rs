@@ -405,6 +405,34 @@ fn a_failure_says_what_and_why_and_leaves_the_state_before() {
 }
 
 #[test]
+fn aufs_follows_an_overlayfs_that_cannot_be_loaded_where_it_is_there() {
+    let refused = "the kernel refuses module /root/lib/modules/";
+    for (choice, builtin, says, silent) in [
+        ("auto", "kernel/fs/aufs/aufs.ko\n", "/overlay.ko: ", "FAILED: load"),
+        ("auto", "", "FAILED: load kernel module /root/lib/modules/", "aufs is tried"),
+        ("overlay", "kernel/fs/aufs/aufs.ko\n", "FAILED: load kernel module /root/lib/modules/", "aufs is tried"),
+    ] {
+        in_initramfs(&format!("aufs=tmpfs sidus.union={choice}"), move |stage| {
+            fs::write("/test/filesystems", "nodev\ttmpfs\n").unwrap();
+            mount_bind("/test/filesystems", "/proc/filesystems").unwrap();
+            let kernel = rustix::system::uname();
+            let modules = Path::new("/root/lib/modules").join(kernel.release().to_str().unwrap());
+            fs::create_dir_all(&modules).unwrap();
+            fs::write(modules.join("modules.dep"), "overlay.ko:\n").unwrap();
+            fs::write(modules.join("modules.builtin"), builtin).unwrap();
+            fs::write(modules.join("overlay.ko"), "of another kernel").unwrap();
+            let before = stage.mounts();
+            let said = text(&stage.rootaufs().stderr);
+            assert!(said.contains(refused) && said.contains(says) && !said.contains(silent), "{choice}:\n{said}");
+            // This kernel has no aufs, so that mounting it is what fails.
+            let tried = said.contains("; aufs is tried\n") && said.contains("FAILED: mount aufs of /rw/sidus/v1/upper");
+            assert_eq!(tried, choice == "auto" && !builtin.is_empty(), "{choice}:\n{said}");
+            assert_eq!(stage.mounts(), before, "{choice}:\n{said}");
+        });
+    }
+}
+
+#[test]
 fn each_problem_of_the_command_line_is_said_whole() {
     let keys: Vec<String> = (1..=9).map(|number| format!("sidus.nonsense{number}=x")).collect();
     in_initramfs(&format!("aufs=ramfs {}", keys.join(" ")), move |stage| {
