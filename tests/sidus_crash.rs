@@ -5,7 +5,7 @@
 mod machine;
 mod published;
 
-use machine::{survives_each, survives_everything, Machine};
+use machine::{one_of, survives_each, survives_everything, Machine};
 
 fn bare(machine: &Machine) {
     machine.install_services();
@@ -81,33 +81,59 @@ fn nodes() {
     with.succeeds(&ADD);
     with.put("var/log/calls", "");
     survives_each(21, "node-remove", |machine| with.copy_to(machine), &["node", "remove", "n1", "--discard-disk"]);
-    for nth in (1..).step_by(21) {
+    // Made anew by the next command, and by the same one: then, too, what is kept is the disk that was used.
+    for nth in (1..).step_by(one_of(11)) {
         assert!(nth < 2000, "it has no end");
         let machine = Machine::new("node-reset");
         with.copy_to(&machine);
-        let killed = machine.killed_at(nth, &["node", "reset", "n1", "--yes"]);
-        machine.succeeds(&["recover"]);
-        let luns = machine.root().join("srv/sidus/luns");
-        let mut names: Vec<_> = std::fs::read_dir(&luns).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        // mkfs gives each its own UUID.
-        let is_the_same = |name: &str| {
-            let read = |folder: &std::path::Path| std::fs::read(folder.join(name)).unwrap()[..4096].to_vec();
-            read(&luns) == std::fs::read(with.root().join("srv/sidus/luns/n1.img")).unwrap()[..4096]
-        };
-        if is_the_same("n1.img") {
+        let said = machine.said_when_killed_at(nth, &RESET);
+        let is_again = nth % 2 == 0 && !said.as_ref().is_none_or(|said| said.contains("node n1 has a new disk"));
+        machine.succeeds(if is_again { &RESET } else { &["recover"] });
+        assert!(!machine.has("var/lib/sidus/journal.json"), "killed at {nth}");
+        let names = disks(&machine);
+        if !is_again && is_the_used_disk(&machine, &with, "n1.img") {
             assert_eq!(names, ["n1.img"], "killed at {nth}");
-            assert!(killed);
+            assert!(said.is_some());
         } else {
             assert_eq!(names, ["n1.img", "n1.img.old"], "killed at {nth}");
-            assert!(is_the_same("n1.img.old"), "killed at {nth}");
+            assert!(is_the_used_disk(&machine, &with, "n1.img.old"), "killed at {nth}, again: {is_again}");
             assert!(machine.calls().contains(&"sidus target update --renew 10.13.20.21".to_owned()), "killed at {nth}");
         }
-        if !killed {
+        if said.is_none() {
             assert!(nth > 10, "it was never killed");
             break;
         }
     }
+    // A service that cannot be told is told the next time, by which nothing else is done.
+    let machine = Machine::new("node-reset-told");
+    with.copy_to(&machine);
+    for call in 0..2 {
+        machine.fail_at(call);
+        let said = machine.fails(&RESET);
+        assert!(said.contains("everything is written, but not all was told; `sidus recover` tries it again"), "{said}");
+    }
+    let said = machine.succeeds(&RESET);
+    assert!(said.contains("that is this same command: it is not done a second time"), "{said}");
+    assert!(is_the_used_disk(&machine, &with, "n1.img.old") && !is_the_used_disk(&machine, &with, "n1.img"));
+    machine.succeeds(&RESET);
+    assert!(!is_the_used_disk(&machine, &with, "n1.img.old"), "whoever means a second one has it");
+}
+
+const RESET: [&str; 4] = ["node", "reset", "n1", "--yes"];
+const LUNS: &str = "srv/sidus/luns";
+
+fn disks(machine: &Machine) -> Vec<String> {
+    let found = std::fs::read_dir(machine.root().join(LUNS)).unwrap();
+    let mut names: Vec<_> = found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Whether it is the disk that the machine `with` has: mkfs gives each its own UUID.
+fn is_the_used_disk(machine: &Machine, with: &Machine, name: &str) -> bool {
+    let start =
+        |machine: &Machine, name: &str| std::fs::read(machine.root().join(LUNS).join(name)).unwrap()[..4096].to_vec();
+    start(machine, name) == start(with, "n1.img")
 }
 
 /// As lvm(8) has it, of volumes that are files.
@@ -148,6 +174,12 @@ fn nodes_with_volumes() {
     with.put("srv/volumes/sidus-n1", "the node's second");
     with.succeeds(&["node", "reset", "n1", "--yes"]);
     assert_eq!(with.read("srv/volumes/sidus-n1.old"), "the node's second");
+    with.put("srv/volumes/sidus-n1", "the node's third");
+    with.fail_at(with.calls().len());
+    with.fails(&RESET);
+    with.succeeds(&RESET);
+    assert_eq!(with.read("srv/volumes/sidus-n1.old"), "the node's third", "it was told, and not done a second time");
+    with.put("var/log/fail-at", "never");
     with.put("var/log/calls", "");
     let remove = ["node", "remove", "n1", "--discard-disk"];
     survives_each(61, "volume-remove", |machine| with.copy_to(machine), &remove);
@@ -229,6 +261,34 @@ fn rollback() {
     let twice = published_twice();
     let first = published::current(&twice).replace("-2", "-1");
     survives_each(17, "rollback", |machine| twice.copy_to(machine), &["rollback", "hpc", &first]);
+}
+
+/// Without a name it goes back by one, however often it has to be given.
+#[test]
+fn rollback_by_one() {
+    let thrice = published_twice();
+    thrice.put(&format!("{}/etc/motd", published::TREE), "and again\n");
+    thrice.succeeds(&["publish", "hpc"]);
+    let third = published::current(&thrice);
+    let second = third.replace("-3", "-2");
+    assert_ne!(second, third);
+    let command = ["rollback", "hpc"];
+    for nth in (1..).step_by(one_of(7)) {
+        assert!(nth < 2000, "it has no end");
+        let machine = Machine::new("rollback-by-one");
+        thrice.copy_to(&machine);
+        let said = machine.said_when_killed_at(nth, &command);
+        let has_said = said.as_ref().is_none_or(|said| said.contains("what boots from now on boots it"));
+        machine.succeeds(if has_said { &["recover"] } else { &command });
+        assert_eq!(published::current(&machine), second, "killed at {nth}");
+        assert!(!machine.has("var/lib/sidus/journal.json"), "killed at {nth}");
+        let entry = machine.read("srv/tftp/pxelinux.cfg/default");
+        assert!(entry.contains(&format!("sidus/hpc/{second}/vmlinuz")), "killed at {nth}: {entry}");
+        if said.is_none() {
+            assert!(nth > 10, "it was never killed");
+            break;
+        }
+    }
 }
 
 #[test]

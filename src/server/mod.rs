@@ -13,7 +13,9 @@
 //! the actions that take the preparation back, those of the commit, whom to tell. Whatever ends this program, the next
 //! start reads it, and undoes what was being prepared, or does all of the commit again, or tells again whom it could not.
 //! An error is the same without the next start, and so is Ctrl-C. What is committed half and cannot be finished keeps
-//! other commands out, with what is in the way; what could not be told does not.
+//! other commands out, with what is in the way; what could not be told does not. A command that does something else each
+//! time it is given (a new disk for a node, the generation before this one) begins by [`begin_once`]: given again after a
+//! crash, it is finished, and not done twice.
 //!
 //! **What is whose.** A file for another program, in a folder that persons use too, has a mark in its first line
 //! ([`engine::Action::write_marked`]); without it, it is a person's, and an error. `sidus.toml` and the nodes' files are
@@ -157,16 +159,41 @@ pub fn begin(common: &Common) -> Result<(Engine, Config), Error> {
     Ok((engine, Config::read(&common.root)?))
 }
 
+/// As [`begin`], for a command that does something else each time, as a reset of a disk: whoever gives it again, since it was
+/// killed, does not mean a second time. `None` where it was finished just now.
+///
+/// # Errors
+/// Those of [`begin`]; what is finished but for what could not be told
+pub fn begin_once(common: &Common) -> Result<Option<(Engine, Config)>, Error> {
+    let folders = Config::read(&common.root)?.settings.folders;
+    let mut engine = open(common, folders.state.path())?;
+    if engine.has_finished_this() {
+        if let Some(error) = engine.not_told() {
+            return Err(error.into());
+        }
+        eprintln!("sidus: that is this same command: it is not done a second time; give it once more if it is to be");
+        return Ok(None);
+    }
+    say_not_told(&mut engine);
+    engine.once();
+    Ok(Some((engine, Config::read(&common.root)?)))
+}
+
 /// The engine alone, where there may be no configuration yet.
 ///
 /// # Errors
 /// [`EngineError`]
 pub fn engine(common: &Common, folders: &Folders) -> Result<Engine, Error> {
     let mut engine = open(common, folders.state.path())?;
+    say_not_told(&mut engine);
+    Ok(engine)
+}
+
+/// It keeps nobody from anything else.
+fn say_not_told(engine: &mut Engine) {
     if let Some(error) = engine.not_told() {
         eprintln!("sidus: of an earlier command: {error}");
     }
-    Ok(engine)
 }
 
 /// The engine for what is done in one working tree: with a lock of that tree, and a journal. Others wait for nothing else.
@@ -194,7 +221,9 @@ pub fn worked_in(root: &Path, folders: &Folders) -> io::Result<Vec<TreeName>> {
 }
 
 fn open(common: &Common, state: &Path) -> Result<Engine, Error> {
-    let words: Vec<_> = std::env::args().skip(1).collect();
+    // A dry run is of the command that would be given without that word.
+    let is_meant = |word: &String| !(common.dry_run && ["-n", "--dry-run"].contains(&word.as_str()));
+    let words: Vec<_> = std::env::args().skip(1).filter(is_meant).collect();
     Ok(Engine::open(Setting {
         root: common.root.clone(),
         state: state.to_owned(),

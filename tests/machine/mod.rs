@@ -175,13 +175,18 @@ impl Machine {
     /// Runs `sidus` and kills it before the `nth` of its [`DEADLY`] calls, and with it all that it started, as a power
     /// loss would. Whether it came so far.
     pub fn killed_at(&self, nth: usize, arguments: &[&str]) -> bool {
+        self.said_when_killed_at(nth, arguments).is_some()
+    }
+
+    /// As [`Machine::killed_at`]; what it had said, if it came so far.
+    pub fn said_when_killed_at(&self, nth: usize, arguments: &[&str]) -> Option<String> {
         let inject = format!("inject={DEADLY}:signal=KILL:when={nth}");
         let trace = format!("trace={DEADLY}");
         let output = self.run(&["strace", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject], arguments);
         match output.status.code() {
-            Some(0) => false,
+            Some(0) => None,
             // strace(1) ends as its program did, and unshare(1) says it as a shell would.
-            Some(137) | None => true,
+            Some(137) | None => Some(said(&output)),
             Some(code) => panic!("exit status {code} when it was to be killed at call {nth}: {}", said(&output)),
         }
     }
@@ -308,10 +313,19 @@ pub fn survives_everything(name: &str, prepare: impl Fn(&Machine) + Sync, comman
     survives_each(1, name, prepare, command);
 }
 
-/// As [`survives_everything`], but killed at one call of so many only, where all of them take long; `SIDUS_TEST_ALL=1` in
-/// the environment has it killed at all of them.
+/// At one call of so many only, where all of them take long; `SIDUS_TEST_ALL=1` in the environment has it killed at all of
+/// them.
+pub fn one_of(step: usize) -> usize {
+    if std::env::var_os("SIDUS_TEST_ALL").is_some() {
+        1
+    } else {
+        step
+    }
+}
+
+/// As [`survives_everything`], but killed at [`one_of`] so many calls.
 pub fn survives_each(step: usize, name: &str, prepare: impl Fn(&Machine) + Sync, command: &[&str]) {
-    let step = if std::env::var_os("SIDUS_TEST_ALL").is_some() { 1 } else { step };
+    let step = one_of(step);
     let whole = Machine::new(&format!("{name}-whole"));
     prepare(&whole);
     whole.succeeds(command);

@@ -200,6 +200,38 @@ fn what_could_not_be_told_is_told_later() {
 }
 
 #[test]
+fn a_command_knows_that_it_was_given_before_and_is_finished() {
+    let _alone = alone();
+    let machine = Machine::new("before");
+    fs::create_dir_all(machine.0.join("state")).unwrap();
+    for (phase, command, told, is_finished) in [
+        (Phase::Prepare, "sidus test", true, false),
+        (Phase::Commit, "sidus test", true, true),
+        (Phase::Commit, "sidus test x", true, false),
+        (Phase::After, "sidus test", true, true),
+        (Phase::After, "sidus test", false, true),
+        (Phase::After, "sidus recover", true, false),
+    ] {
+        let after = vec![vec![if told { touch("told") } else { fails() }]];
+        let journal = Journal { phase, after, ..Journal::new(command, Vec::new()) };
+        journal.write(&machine.0, Path::new("/state")).unwrap();
+        let dry_run = Engine::open(Setting { dry_run: true, ..machine.setting() }).unwrap();
+        assert_eq!(dry_run.has_finished_this(), is_finished, "{phase:?} {command}");
+        let mut engine = machine.open().unwrap();
+        assert_eq!(engine.has_finished_this(), is_finished, "{phase:?} {command}");
+        assert_eq!(engine.not_told().is_none(), told, "{phase:?} {command}");
+    }
+    // Until it has said that it is done, it is to be found.
+    let _ = fs::remove_file(machine.0.join("state/journal.json"));
+    let mut engine = machine.open().unwrap();
+    engine.once();
+    assert!(engine.carry_out(commit(vec![text("/etc/x")], vec![])).unwrap());
+    assert_eq!(machine.journal(), Some(Phase::Commit));
+    engine.end().unwrap();
+    assert_eq!(machine.journal(), None);
+}
+
+#[test]
 fn one_at_a_time() {
     let machine = Machine::new("lock");
     let engine = machine.open().unwrap();
@@ -291,6 +323,7 @@ fn a_dry_run_does_nothing() {
     let machine = Machine::new("dry");
     let mut engine = Engine::open(Setting { dry_run: true, ..machine.setting() }).unwrap();
     engine.carry_out(commit(vec![text("/etc/x")], vec![After { runs: vec![touch("told")], on: vec![] }])).unwrap();
+    engine.end().unwrap();
     assert!(!machine.has("etc/x") && !machine.has("etc/told") && !machine.has("state"));
     fs::write(machine.0.join("etc/x"), "a\nb\n").unwrap();
     let write = Action::Write(Write::new("/etc/x", Content::Text("a\nc\n".to_owned())));

@@ -73,6 +73,10 @@ pub struct Engine {
     owed: Vec<Vec<Run>>,
     /// And why it still cannot be.
     not_told: Option<EngineError>,
+    /// Whether what it has found in the middle and finished is this same command.
+    finished_this: bool,
+    /// Whether the journal stays until [`Engine::end`].
+    once: bool,
 }
 
 impl Engine {
@@ -82,7 +86,15 @@ impl Engine {
     /// [`EngineError::Busy`], [`EngineError::Unrecovered`]
     pub fn open(setting: Setting) -> Result<Self, EngineError> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        let mut engine = Self { setting, lock: None, interrupted, owed: Vec::new(), not_told: None };
+        let mut engine = Self {
+            setting,
+            lock: None,
+            interrupted,
+            owed: Vec::new(),
+            not_told: None,
+            finished_this: false,
+            once: false,
+        };
         if !engine.setting.dry_run {
             for signal in [SIGINT, SIGTERM, SIGHUP] {
                 signal_hook::flag::register(signal, Arc::clone(&engine.interrupted))
@@ -112,6 +124,30 @@ impl Engine {
     /// What an earlier command could not tell, and this one could not either: an error of this command or not, as it likes.
     pub const fn not_told(&mut self) -> Option<EngineError> {
         self.not_told.take()
+    }
+
+    /// Whether it has found this same command in the middle, as someone gave it before, and finished it; so far as its
+    /// services could be told. What was undone is to be done.
+    #[must_use]
+    pub const fn has_finished_this(&self) -> bool {
+        self.finished_this
+    }
+
+    /// For a command that does something else each time: whoever gives it again, since it ended before it said that it is
+    /// done, is to have it done once. So it has to say that first, and then [`Engine::end`].
+    pub const fn once(&mut self) {
+        self.once = true;
+    }
+
+    /// The end of a command that is done [`Engine::once`].
+    ///
+    /// # Errors
+    /// [`EngineError::Io`]
+    pub fn end(&self) -> Result<(), EngineError> {
+        if self.is_dry_run() {
+            return Ok(());
+        }
+        self.forget()
     }
 
     /// Puts a new state in its place. Says whether anything was other than it is to be.
@@ -196,7 +232,8 @@ impl Engine {
         journal.phase = Phase::Commit;
         journal.write(self.root(), &self.setting.state)?;
         let command = journal.command.clone();
-        self.finish(journal, true).map_err(|error| match error {
+        let ended = self.finish(journal, true).and_then(|()| if self.once { Ok(()) } else { self.forget() });
+        ended.map_err(|error| match error {
             EngineError::NotTold { .. } => error,
             source => EngineError::HalfDone { command, source: Box::new(source) },
         })?;
@@ -212,7 +249,7 @@ impl Engine {
         Err(error)
     }
 
-    /// Goes forward from where the journal stands.
+    /// Goes forward from where the journal stands. That is left, for who has first to say that it is done.
     fn finish(&mut self, mut journal: Journal, say: bool) -> Result<(), EngineError> {
         if journal.phase == Phase::Commit {
             for action in &journal.commit {
@@ -230,7 +267,7 @@ impl Engine {
             }
         }
         let Some(source) = first else {
-            return self.forget();
+            return Ok(());
         };
         journal.phase = Phase::After;
         journal.undo.clear();
@@ -256,6 +293,7 @@ impl Engine {
             return Ok(());
         };
         let (command, phase) = (format!("`{}` ({})", journal.command, journal.since), journal.phase);
+        self.finished_this = phase != Phase::Prepare && journal.command == self.setting.command;
         if self.is_dry_run() {
             let (actions, after) = match phase {
                 Phase::Prepare => (&journal.undo, &Vec::new()),
@@ -265,9 +303,16 @@ impl Engine {
             return self.preview(actions, after);
         }
         let path = Journal::path(&self.setting.state);
-        let ended = if phase == Phase::Prepare { self.undo(&journal) } else { self.finish(journal, false) };
+        let say = || eprintln!("sidus: an earlier {command} ended in the middle: it is {} now", phase.verb());
+        let ended = match phase {
+            Phase::Prepare => self.undo(&journal).map(|()| say()),
+            Phase::Commit | Phase::After => self.finish(journal, false).and_then(|()| {
+                say();
+                self.forget()
+            }),
+        };
         match ended {
-            Ok(()) => eprintln!("sidus: an earlier {command} ended in the middle: it is {} now", phase.verb()),
+            Ok(()) => {}
             // No reason to keep the administrator from all else.
             Err(error @ EngineError::NotTold { .. }) => self.not_told = Some(error),
             Err(source) => {

@@ -8,7 +8,7 @@ use super::{entries, Form, GenerationError, GenerationName, Places};
 use crate::server::cli::Common;
 use crate::server::config::values::TreeName;
 use crate::server::engine::{Action, Commit};
-use crate::server::{begin, output, Error};
+use crate::server::{begin_once, output, Error};
 
 /// What nodes are to boot.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -24,7 +24,8 @@ pub struct Options {
 /// # Errors
 /// [`Error`]
 pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
-    let (mut engine, config) = begin(common)?;
+    // A second one would go back by two.
+    let Some((mut engine, config)) = begin_once(common)? else { return Ok(()) };
     let folders = &config.settings.folders;
     let facts = Facts::read(engine.root(), &config)?;
     let (tree, places) = (&options.tree, Places::of(folders, &options.tree));
@@ -43,7 +44,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     for note in notes {
         eprintln!("note: {note}");
     }
-    Ok(())
+    Ok(engine.end()?)
 }
 
 /// The generation that is meant: one that can be booted.

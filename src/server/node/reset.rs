@@ -10,7 +10,7 @@ use crate::server::cli::Common;
 use crate::server::config::values::NodeName;
 use crate::server::engine::{After, Commit};
 use crate::server::target::{told, update};
-use crate::server::{begin, output, Error};
+use crate::server::{begin_once, output, Error};
 
 /// Which, and what becomes of its disk.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -29,7 +29,8 @@ pub struct Options {
 }
 
 pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
-    let (mut engine, config) = begin(common)?;
+    // A second one would have the disk that was kept give way to one that was never used.
+    let Some((mut engine, config)) = begin_once(common)? else { return Ok(()) };
     let node = node(&config, &options.name)?;
     let (name, service) = (&node.name, config.settings.services.target);
     let size = node.file.persistent.ok_or_else(|| NodeError::NotPersistent { name: name.clone() })?;
@@ -65,7 +66,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
         Ok(Commit { actions, after })
     })?;
     say(&engine, changed, &format!("node {name} has a new disk"));
-    Ok(())
+    Ok(engine.end()?)
 }
 
 /// What whoever resets it has to agree to; nothing where nothing is lost.
