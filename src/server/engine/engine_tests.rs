@@ -134,8 +134,9 @@ fn the_next_start_goes_on_from_the_middle() {
         fs::create_dir_all(machine.0.join("state")).unwrap();
         journal.write(&machine.0, Path::new("/state")).unwrap();
     };
+    // What is told after an undoing, an earlier command owes.
     for (phase, x, y, told) in
-        [(Phase::Prepare, false, false, false), (Phase::Commit, true, true, true), (Phase::After, true, false, true)]
+        [(Phase::Prepare, false, false, true), (Phase::Commit, true, true, true), (Phase::After, true, false, true)]
     {
         for name in ["y", "told"] {
             let _ = fs::remove_file(machine.0.join("etc").join(name));
@@ -197,6 +198,85 @@ fn what_could_not_be_told_is_told_later() {
     engine.carry_out(commit(vec![text("/etc/y")], vec![])).unwrap();
     assert_eq!(machine.journal(), None);
     assert!(machine.has("etc/then"));
+}
+
+/// What an earlier command owes is in the journal, whatever becomes of the next one.
+#[test]
+fn what_is_owed_outlasts_what_is_undone() {
+    let _alone = alone();
+    let owes = |name: &str| {
+        let machine = Machine::new(name);
+        let fragile = vec![Run::new("ls").path("/etc/service"), touch("then")];
+        let late = machine.open().unwrap().carry_out(commit(vec![text("/etc/x")], vec![tell(fragile)]));
+        assert!(matches!(late, Err(EngineError::NotTold { .. })), "{late:?}");
+        machine
+    };
+    fn tell(runs: Vec<Run>) -> After {
+        After { runs, on: Vec::new() }
+    }
+    let undo = || vec![Action::remove_inside("/etc", "/etc/new")];
+    let foreign = || Action::write_marked("/etc/passwd", "#", "");
+    let ways: [(&str, fn(&mut Engine, Vec<Action>, Action) -> EngineError); 3] = [
+        ("owed-fails", |engine, undo, _| {
+            let fails = |stage: &mut Stage<'_>| {
+                stage.perform(&[Action::folder("/etc/new"), Action::Run(fails())])?;
+                Ok(Commit::default())
+            };
+            engine.transact::<EngineError>(undo, fails).unwrap_err()
+        }),
+        ("owed-in-the-way", |engine, undo, foreign| {
+            let fails = |stage: &mut Stage<'_>| {
+                stage.perform(&[Action::folder("/etc/new")])?;
+                Ok(commit(vec![foreign], vec![]))
+            };
+            engine.transact::<EngineError>(undo, fails).unwrap_err()
+        }),
+        ("owed-nothing-prepared", |engine, _, foreign| engine.carry_out(commit(vec![foreign], vec![])).unwrap_err()),
+    ];
+    for (name, fail) in ways {
+        let machine = owes(name);
+        fs::write(machine.0.join("etc/passwd"), "a person's").unwrap();
+        let mut engine = machine.open().unwrap();
+        fail(&mut engine, undo(), foreign());
+        assert!(!machine.has("etc/new"), "{name}");
+        assert_eq!(machine.journal(), Some(Phase::After), "{name}");
+        fs::write(machine.0.join("etc/service"), "").unwrap();
+        // By the same program, and by the next one.
+        if name == "owed-fails" {
+            assert!(engine.carry_out(Commit::default()).unwrap());
+        } else {
+            drop(engine);
+            assert!(!machine.open().unwrap().has_finished_this(), "{name}: it is undone");
+        }
+        assert!(machine.has("etc/then"), "{name}");
+        assert_eq!(machine.journal(), None, "{name}");
+    }
+
+    // Killed while it prepares.
+    let machine = owes("owed-killed");
+    let mut engine = machine.open().unwrap();
+    let killed = engine.transact::<EngineError>(undo(), |stage| {
+        stage.perform(&[Action::folder("/etc/new")])?;
+        fs::copy(machine.0.join("state/journal.json"), machine.0.join("etc/journal")).unwrap();
+        Ok(Commit::default())
+    });
+    assert!(matches!(killed, Err(EngineError::NotTold { .. })), "{killed:?}");
+    drop(engine);
+    fs::copy(machine.0.join("etc/journal"), machine.0.join("state/journal.json")).unwrap();
+    assert_eq!(machine.journal(), Some(Phase::Prepare));
+    let mut engine = machine.open().unwrap();
+    assert!(engine.not_told().is_some() && !machine.has("etc/new"));
+    assert_eq!(machine.journal(), Some(Phase::After));
+    drop(engine);
+    fs::copy(machine.0.join("etc/journal"), machine.0.join("state/journal.json")).unwrap();
+    fs::write(machine.0.join("etc/service"), "").unwrap();
+    let mut engine = machine.open().unwrap();
+    assert!(engine.not_told().is_none() && machine.has("etc/then"));
+    assert_eq!(machine.journal(), None);
+    // It is told once.
+    fs::remove_file(machine.0.join("etc/then")).unwrap();
+    assert!(!engine.carry_out(Commit::default()).unwrap());
+    assert!(!machine.has("etc/then"));
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub struct Journal {
     pub undo: Vec<Action>,
     /// What puts it in its place.
     pub commit: Vec<Action>,
-    /// Whom to tell.
+    /// Whom to tell. While something is prepared: whom an earlier command could not.
     pub after: Vec<Vec<Run>>,
 }
 

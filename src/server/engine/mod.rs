@@ -63,6 +63,9 @@ pub struct Setting {
     pub dry_run: bool,
 }
 
+/// In the journal of what no other command owes any more: that is done by the next start, or by this.
+const RECOVER: &str = "sidus recover";
+
 /// Carries out, under the lock.
 #[derive(Debug)]
 pub struct Engine {
@@ -155,7 +158,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]; where something is in the way, before anything is done.
     pub fn carry_out(&mut self, commit: Commit) -> Result<bool, EngineError> {
-        let journal = Journal::new(&self.setting.command, Vec::new());
+        let journal = self.journal(Vec::new());
         self.commit(journal, commit)
     }
 
@@ -169,7 +172,7 @@ impl Engine {
         undo: Vec<Action>,
         prepare: impl FnOnce(&mut Stage<'_>) -> Result<Commit, E>,
     ) -> Result<bool, E> {
-        let journal = Journal::new(&self.setting.command, undo);
+        let journal = self.journal(undo);
         // What could not be taken back is found before anything is done.
         for action in &journal.undo {
             self.check(action)?;
@@ -181,7 +184,7 @@ impl Engine {
             Ok(commit) => self.commit(journal, commit).map_err(E::from),
             Err(failure) if self.is_dry_run() => Err(failure),
             Err(failure) => match self.undo(&journal) {
-                Ok(()) => Err(failure),
+                Ok(_) => Err(failure),
                 Err(source) => {
                     Err(EngineError::NotUndone { failure: failure.to_string(), source: Box::new(source) }.into())
                 }
@@ -189,11 +192,25 @@ impl Engine {
         }
     }
 
-    fn undo(&mut self, journal: &Journal) -> Result<(), EngineError> {
+    /// For what begins now. It has what is owed, too: wherever this command ends, that is not lost.
+    fn journal(&self, undo: Vec<Action>) -> Journal {
+        Journal { after: self.owed.clone(), ..Journal::new(&self.setting.command, undo) }
+    }
+
+    /// Takes back what was prepared. What an earlier command owes is owed still, by the journal that is then left.
+    fn undo(&mut self, journal: &Journal) -> Result<Option<Journal>, EngineError> {
         for action in &journal.undo {
             self.perform(action, None, Lasts::AtOnce)?;
         }
-        self.forget()
+        if journal.after.is_empty() {
+            self.forget()?;
+            return Ok(None);
+        }
+        // Not by the name of the command that is undone: that is not the one to be finished.
+        let left = Journal { phase: Phase::After, after: journal.after.clone(), ..Journal::new(RECOVER, Vec::new()) };
+        left.write(self.root(), &self.setting.state)?;
+        self.owed.clone_from(&left.after);
+        Ok(Some(left))
     }
 
     fn commit(&mut self, mut journal: Journal, commit: Commit) -> Result<bool, EngineError> {
@@ -209,7 +226,7 @@ impl Engine {
         let is_due =
             |after: &After| after.on.is_empty() || after.on.iter().any(|path| changed.contains(&path.as_path()));
         let due = commit.after.iter().filter(|after| is_due(after)).map(|after| after.runs.clone());
-        let mut after = std::mem::take(&mut self.owed);
+        let mut after = journal.after.clone();
         after.extend(due);
         after.dedup();
         if self.is_dry_run() {
@@ -251,6 +268,8 @@ impl Engine {
 
     /// Goes forward from where the journal stands. That is left, for who has first to say that it is done.
     fn finish(&mut self, mut journal: Journal, say: bool) -> Result<(), EngineError> {
+        // The journal has it.
+        self.owed.clear();
         if journal.phase == Phase::Commit {
             for action in &journal.commit {
                 if self.perform(action, None, Lasts::AtOnce)? && say {
@@ -295,17 +314,17 @@ impl Engine {
         let (command, phase) = (format!("`{}` ({})", journal.command, journal.since), journal.phase);
         self.finished_this = phase != Phase::Prepare && journal.command == self.setting.command;
         if self.is_dry_run() {
-            let (actions, after) = match phase {
-                Phase::Prepare => (&journal.undo, &Vec::new()),
-                Phase::Commit | Phase::After => (&journal.commit, &journal.after),
-            };
+            let actions = if phase == Phase::Prepare { &journal.undo } else { &journal.commit };
             print(&format!("an earlier {command} ended in the middle: it would be {} first\n", phase.verb()));
-            return self.preview(actions, after);
+            return self.preview(actions, &journal.after);
         }
         let path = Journal::path(&self.setting.state);
         let say = || eprintln!("sidus: an earlier {command} ended in the middle: it is {} now", phase.verb());
         let ended = match phase {
-            Phase::Prepare => self.undo(&journal).map(|()| say()),
+            Phase::Prepare => self.undo(&journal).and_then(|owed| {
+                say();
+                owed.map_or(Ok(()), |owed| self.finish(owed, false).and_then(|()| self.forget()))
+            }),
             Phase::Commit | Phase::After => self.finish(journal, false).and_then(|()| {
                 say();
                 self.forget()
