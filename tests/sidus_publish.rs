@@ -38,6 +38,7 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
     {
         assert!(dry.contains(line), "{dry}");
     }
+    assert!(!dry.contains("nothing to do"), "{dry}");
     assert!(machine.state() == before, "a dry run does nothing");
     let said = machine.succeeds(&["publish", "hpc"]);
     let first = current(&machine);
@@ -102,6 +103,7 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
     assert!(machine.read("srv/tftp/pxelinux.cfg/default").contains(&format!("sidus/hpc/{third}/vmlinuz")));
     let said = machine.succeeds(&["rollback", "hpc", &third]);
     assert!(said.contains("nodes boot it already"), "{said}");
+    assert_eq!(machine.succeeds(&["rollback", "hpc", &third, "-n"]), "nothing to do\n");
     assert!(machine
         .fails(&["rollback", "hpc", "20200101-1"])
         .contains("tree hpc has no generation 20200101-1; it has "));
@@ -379,6 +381,8 @@ fn generations_are_listed_pruned_and_compared() {
 #[test]
 fn a_tree_is_cloned() {
     let machine = ready("clone");
+    let dry = machine.succeeds(&["tree", "clone", "hpc", "desk", "-n"]);
+    assert!(dry.contains("rename /srv/sidus/trees/.desk.new to ") && !dry.contains("nothing to do"), "{dry}");
     machine.succeeds(&["tree", "clone", "hpc", "desk"]);
     assert_eq!(machine.read("srv/sidus/trees/desk/etc/motd"), "welcome\n");
     assert_eq!(machine.succeeds(&["tree", "diff", "hpc", "desk"]), "hpc and desk are the same\n");

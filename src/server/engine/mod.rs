@@ -80,6 +80,8 @@ pub struct Engine {
     finished_this: bool,
     /// Whether the journal stays until [`Engine::end`].
     once: bool,
+    /// Whether a dry run has shown anything that is to be prepared.
+    shown: bool,
 }
 
 impl Engine {
@@ -97,6 +99,7 @@ impl Engine {
             not_told: None,
             finished_this: false,
             once: false,
+            shown: false,
         };
         if !engine.setting.dry_run {
             for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -230,7 +233,10 @@ impl Engine {
         after.extend(due);
         after.dedup();
         if self.is_dry_run() {
-            self.preview(&commit.actions, &after)?;
+            let shown = self.preview(&commit.actions, &after)?;
+            if !shown && !self.shown {
+                print("nothing to do\n");
+            }
             return Ok(anything);
         }
         if !anything && after.is_empty() {
@@ -316,7 +322,7 @@ impl Engine {
         if self.is_dry_run() {
             let actions = if phase == Phase::Prepare { &journal.undo } else { &journal.commit };
             print(&format!("an earlier {command} ended in the middle: it would be {} first\n", phase.verb()));
-            return self.preview(actions, &journal.after);
+            return self.preview(actions, &journal.after).map(drop);
         }
         let path = Journal::path(&self.setting.state);
         let say = || eprintln!("sidus: an earlier {command} ended in the middle: it is {} now", phase.verb());
@@ -345,23 +351,20 @@ impl Engine {
         Journal::forget(self.root(), &self.setting.state)
     }
 
-    /// Shows what is not done yet.
-    fn preview(&self, actions: &[Action], after: &[Vec<Run>]) -> Result<(), EngineError> {
-        let mut nothing = true;
+    /// Shows what is not done yet; whether there was anything to show.
+    fn preview(&self, actions: &[Action], after: &[Vec<Run>]) -> Result<bool, EngineError> {
+        let mut shown = false;
         for action in actions {
             if !self.is_done(action)? {
-                nothing = false;
+                shown = true;
                 print(&show::describe(self.root(), action));
             }
         }
         for run in after.iter().flatten() {
-            nothing = false;
+            shown = true;
             print(&show::describe(self.root(), &Action::Run(run.clone())));
         }
-        if nothing {
-            print("nothing to do\n");
-        }
-        Ok(())
+        Ok(shown)
     }
 
     fn is_done(&self, action: &Action) -> Result<bool, EngineError> {
@@ -462,7 +465,9 @@ impl Stage<'_> {
 
     fn perform_lasting(&mut self, actions: &[Action], lasts: Lasts) -> Result<(), EngineError> {
         if self.engine.is_dry_run() {
-            return self.engine.preview(actions, &[]);
+            // Whether the whole command has nothing to do is seen when all is prepared.
+            self.engine.shown |= self.engine.preview(actions, &[])?;
+            return Ok(());
         }
         for action in actions {
             if self.engine.interrupted.load(Ordering::Relaxed) {
