@@ -148,6 +148,19 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
 }
 
 #[test]
+fn a_node_whose_account_was_lost_logs_in_with_another_one() {
+    let (machine, _luns) = server("node-account");
+    let tgt = tgt(&machine);
+    machine.succeeds(&ADD);
+    let lost = credentials(&machine);
+    fs::remove_file(machine.root().join("var/lib/sidus/secrets/nodes/n1.toml")).unwrap();
+    machine.succeeds(&ADD);
+    assert_eq!(log_in(&tgt, INITIATOR, Some(credentials(&machine))).unwrap().1, Authenticated::Both);
+    let refused = log_in(&tgt, INITIATOR, Some(lost)).map(|done| done.1).unwrap_err();
+    assert!(refused.starts_with("login refused with status 0201"), "{refused}");
+}
+
+#[test]
 fn a_node_that_is_logged_in_keeps_its_disk_unless_forced() {
     let (machine, luns) = server("node-in-use");
     let tgt = tgt(&machine);

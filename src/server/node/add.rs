@@ -12,6 +12,7 @@ use crate::server::config::values::{Cmdline, Mac, NodeName, Size, TreeName};
 use crate::server::config::{Config, Node, NodeFile, NODES};
 use crate::server::engine::{Action, Commit};
 use crate::server::generation::entries::tree_of;
+use crate::server::target::told;
 use crate::server::{begin, Error};
 
 /// The node.
@@ -127,7 +128,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
 }
 
 /// What puts it in place: its file, its account, its disk, and what follows from them.
-fn all(decided: &Decided, facts: &mut Facts, disk: &Disk, options: &Options) -> Result<Commit, Error> {
+pub(super) fn all(decided: &Decided, facts: &mut Facts, disk: &Disk, options: &Options) -> Result<Commit, Error> {
     let name = &options.name;
     let mut actions = vec![Action::folder(NODES)];
     let Some(node) = decided.config.node(name) else { return Ok(Commit::default()) };
@@ -139,6 +140,7 @@ fn all(decided: &Decided, facts: &mut Facts, disk: &Disk, options: &Options) -> 
     if options.persistent.is_some() {
         last.extend(account(name, &decided.config, facts)?);
     }
+    let has_other_account = !decided.is_new && !last.is_empty();
     if decided.make.is_some() {
         last.push(disk.put());
     }
@@ -146,7 +148,15 @@ fn all(decided: &Decided, facts: &mut Facts, disk: &Disk, options: &Options) -> 
     // The folders for them come before.
     actions.extend(rest.actions);
     actions.extend(last);
-    Ok(Commit { actions, after: rest.after })
+    let mut after = rest.after;
+    if has_other_account {
+        // The names in it are the same, so that what is served looks as it is to be: but it has the secrets of before.
+        let service = decided.config.settings.services.target;
+        for told_of in after.iter_mut().filter(|after| after.runs == told(service, &[], false)) {
+            told_of.runs = told(service, &[node.file.ip], false);
+        }
+    }
+    Ok(Commit { actions, after })
 }
 
 /// The account of a node that has none yet: made, and written.

@@ -63,6 +63,27 @@ fn what_is_added_is_new_or_the_same() {
     }
 }
 
+/// What serves a node that was there has its secrets, which are others now; it knows names alone.
+#[test]
+fn a_new_account_is_served_at_once() {
+    let asked = options(&["--persistent", "20G"]);
+    let [known, empty] = [config("tgt", &[("n21", DISK)]), config("tgt", &[])];
+    let with_account = facts(&known);
+    let without = Facts { accounts: [].into(), ..with_account.clone() };
+    let update = "sidus target update";
+    for (config, facts, told) in [
+        (&known, &without, "sidus target update --renew 10.13.20.21"),
+        (&known, &with_account, update),
+        (&empty, &without, update),
+    ] {
+        let found = disk::Found { disk: config.node(&asked.name).is_some(), ..disk::Found::default() };
+        let decided = add::decide(config, found, &asked).unwrap();
+        let all = add::all(&decided, &mut facts.clone(), &add::place(config, &asked), &asked).unwrap();
+        let runs: Vec<_> = all.after.last().unwrap().runs.iter().map(ToString::to_string).collect();
+        assert_eq!(runs, ["systemctl start tgt.service", told]);
+    }
+}
+
 /// New disks are volumes from now on: whoever has a file keeps it.
 #[test]
 fn a_disk_stays_where_it_was_made() {
