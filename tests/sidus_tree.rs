@@ -154,6 +154,26 @@ fn names_are_resolved_whatever_the_tree_has() {
     }
 }
 
+/// Then apt-get(8) does nothing but say so.
+#[test]
+fn packages_are_installed_after_dpkg_was_interrupted() {
+    let machine = server("tree-interrupted");
+    plant(&machine);
+    let apt = "#!/bin/sh\ncase \"$*\" in *update) exit 0;; esac\n[ -e /tmp/configured ] && exit 0\n\
+        echo \"dpkg was interrupted, you must manually run 'dpkg --configure -a'\" >&2\nexit 100\n";
+    let dpkg = "#!/bin/sh\n[ \"$DEBIAN_FRONTEND $*\" = \"noninteractive --force-confdef --force-confold --configure --pending\" ] || exit 1\n\
+        echo >/tmp/configured\n";
+    for (name, script) in [("apt-get", apt), ("dpkg", dpkg)] {
+        machine.put(&format!("{TREE}/usr/bin/{name}"), script);
+        machine.set_mode(&format!("{TREE}/usr/bin/{name}"), 0o755);
+    }
+    for work in [&["tree", "install", "hpc", "vim"][..], &["tree", "upgrade", "hpc"], &["tree", "purge", "hpc", "vim"]]
+    {
+        machine.succeeds(work);
+        fs::remove_file(machine.root().join(TREE).join("tmp/configured")).unwrap();
+    }
+}
+
 #[test]
 fn killed_it_leaves_nothing_running_and_the_next_one_tidies_up() {
     let machine = server("tree-killed");

@@ -10,13 +10,19 @@ fn work_in_a_tree_is_commands_in_namespaces() {
         "DEBIAN_FRONTEND=noninteractive {contained} apt-get --yes --option=Dpkg::Options::=--force-confdef \
          --option=Dpkg::Options::=--force-confold --quiet --option=Dpkg::Use-Pty=0"
     );
+    let finish = format!(
+        "DEBIAN_FRONTEND=noninteractive {contained} dpkg --force-confdef --force-confold --configure --pending"
+    );
     let packages = || vec!["vim".parse().unwrap(), "libc6:i386=2.36-9".parse().unwrap()];
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     for (work, commands) in [
         (Work::Command(words(&["ls", "-l", "a b"])), vec![format!("{contained} ls -l 'a b'")]),
-        (Work::Install(packages()), vec![format!("{apt} update"), format!("{apt} install -- vim libc6:i386=2.36-9")]),
-        (Work::Upgrade, vec![format!("{apt} update"), format!("{apt} upgrade --with-new-pkgs")]),
-        (Work::Purge(packages()), vec![format!("{apt} purge -- vim libc6:i386=2.36-9")]),
+        (
+            Work::Install(packages()),
+            vec![finish.clone(), format!("{apt} update"), format!("{apt} install -- vim libc6:i386=2.36-9")],
+        ),
+        (Work::Upgrade, vec![finish.clone(), format!("{apt} update"), format!("{apt} upgrade --with-new-pkgs")]),
+        (Work::Purge(packages()), vec![finish.clone(), format!("{apt} purge -- vim libc6:i386=2.36-9")]),
     ] {
         let runs = work.runs("/usr/sbin/sidus", &"hpc".parse().unwrap(), Path::new("/srv/t"));
         assert_eq!(runs.iter().map(ToString::to_string).collect::<Vec<_>>(), commands, "{work:?}");

@@ -24,6 +24,9 @@ pub(super) enum Work {
     Purge(Vec<Package>),
 }
 
+/// dpkg(1), which asks nothing, as [`APT`]: what it was interrupted in is brought to its end. Before that, apt does nothing.
+const DPKG: [&str; 5] = ["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"];
+
 /// apt-get(8), which asks nothing: a configuration file that was changed in the tree stays as it is.
 const APT: [&str; 6] = [
     "apt-get",
@@ -38,11 +41,13 @@ impl Work {
     /// The commands, one after the other.
     pub(super) fn runs(&self, sidus: &str, name: &TreeName, tree: &Path) -> Vec<Run> {
         let contained = |command: &[&str]| contain::contained(sidus, Where::Tree(tree), command);
+        let (variable, value) = contain::QUIET;
+        let quiet = |does: String, command: &[&str]| contained(command).env(variable, value).does(does);
         let apt = |does: String, words: &[&str], packages: &[Package]| {
             let packages: Vec<_> = packages.iter().map(Package::as_str).collect();
-            let (variable, value) = contain::QUIET;
-            contained(&[&APT, words, &packages].concat()).env(variable, value).does(does)
+            quiet(does, &[&APT, words, &packages].concat())
         };
+        let finish = || quiet(format!("looks what was interrupted in {name}, and finishes it"), &DPKG);
         let update = || apt(format!("reads which packages there are for {name}"), &["update"], &[]);
         match self {
             Self::Command(command) => vec![contain::contained(sidus, Where::Tree(tree), command).on_terminal()],
@@ -50,14 +55,18 @@ impl Work {
                 .env("debian_chroot", name.as_str())
                 .on_terminal()],
             Self::Install(packages) => {
-                vec![update(), apt(format!("installs packages in {name}"), &["install", "--"], packages)]
+                vec![finish(), update(), apt(format!("installs packages in {name}"), &["install", "--"], packages)]
             }
             // New ones where others need them, as a kernel does; none is removed.
             Self::Upgrade => {
-                vec![update(), apt(format!("upgrades packages in {name}"), &["upgrade", "--with-new-pkgs"], &[])]
+                vec![
+                    finish(),
+                    update(),
+                    apt(format!("upgrades packages in {name}"), &["upgrade", "--with-new-pkgs"], &[]),
+                ]
             }
             Self::Purge(packages) => {
-                vec![apt(format!("purges packages in {name}"), &["purge", "--"], packages)]
+                vec![finish(), apt(format!("purges packages in {name}"), &["purge", "--"], packages)]
             }
         }
     }
