@@ -316,6 +316,8 @@ fn site_files_are_shown_and_then_brought_into_the_tree() {
     let tree = machine.root().join(TREE);
     symlink("usr/lib", tree.join("lib")).unwrap();
     symlink("/etc/passwd", tree.join("etc/resolv.conf")).unwrap();
+    machine.put(&format!("{TREE}/etc/localtime"), "of the tree");
+    machine.link("/usr/share/zoneinfo/Europe/Paris", "etc/sidus/site/etc/localtime");
 
     let before = of_tree(&machine);
     let dry = machine.succeeds(&["tree", "site", "hpc", "--dry-run"]);
@@ -325,6 +327,8 @@ fn site_files_are_shown_and_then_brought_into_the_tree() {
         "    +fr_FR.UTF-8 UTF-8\n",
         "write /srv/sidus/trees/hpc/usr/lib/firmware/card.bin (0644)\n",
         "remove /srv/sidus/trees/hpc/etc/resolv.conf, a link\nwrite /srv/sidus/trees/hpc/etc/resolv.conf (0644)\n",
+        "remove /srv/sidus/trees/hpc/etc/localtime, a file\n\
+         link /srv/sidus/trees/hpc/etc/localtime to /usr/share/zoneinfo/Europe/Paris\n",
         "(a secret, not shown)",
         "note: then: sidus tree run hpc -- locale-gen\n",
     ] {
@@ -337,10 +341,20 @@ fn site_files_are_shown_and_then_brought_into_the_tree() {
     assert!(text.contains("    -# no file system\n"), "the difference is shown: {text}");
     assert_eq!(machine.read(&format!("{TREE}/etc/resolv.conf")), "nameserver 10.13.20.13\n");
     assert_eq!(machine.read(&format!("{TREE}/usr/lib/firmware/card.bin")), "firmware");
+    assert_eq!(fs::read_link(tree.join("etc/localtime")).unwrap(), Path::new("/usr/share/zoneinfo/Europe/Paris"));
     assert!(!machine.has(&format!("{TREE}/etc/locale.gen~")));
     let mode = fs::metadata(tree.join("etc/ldap.secret")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
     assert_eq!(machine.succeeds(&["tree", "site", "hpc"]), "nothing to do\n");
+    // A folder of the tree never gives way.
+    machine.link("/usr/share", "etc/sidus/site/usr/lib/os");
+    machine.put(&format!("{TREE}/usr/lib/os/release"), "x");
+    let text = machine.fails(&["tree", "site", "hpc"]);
+    assert!(
+        text.contains("/usr/lib/os: it is no link, where sidus needs one; it is left as it is: move it away"),
+        "{text}"
+    );
+    fs::remove_file(machine.root().join("etc/sidus/site/usr/lib/os")).unwrap();
     machine.put("etc/sidus/site/etc/fstab", "\n{{home}}:/home /home nfs4 defaults 0 0\n");
     let text = machine.fails(&["tree", "site", "hpc"]);
     assert!(

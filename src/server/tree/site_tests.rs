@@ -36,7 +36,7 @@ fn file(inside: &str, text: &str, mode: u32) -> Entry {
         mode,
         owner: (0, 42),
         kind: Kind::File(Some(text.as_bytes().to_vec())),
-        there: There::NoLink,
+        there: There::Other,
     }
 }
 
@@ -62,10 +62,18 @@ fn wrong_files_are_named_with_the_line() {
 
 #[test]
 fn entries_become_actions() {
+    let link = |inside: &str, there| Entry {
+        kind: Kind::Link("/usr/share/zoneinfo/Europe/Paris".into()),
+        there,
+        ..file(inside, "", 0o777)
+    };
     let entries = [
         Entry { kind: Kind::Folder, mode: 0o755, ..file("etc", "", 0) },
         file("etc/fstab", "{{server}}\n", 0o644),
-        Entry { kind: Kind::Link("/usr/share/zoneinfo/Europe/Paris".into()), ..file("etc/localtime", "", 0o777) },
+        link("etc/localtime", There::File),
+        link("etc/alternatives/x", There::Link),
+        link("etc/x.d", There::Other),
+        Entry { there: There::File, ..file("etc/motd", "x", 0o644) },
         Entry { there: There::Link, ..file("etc/resolv.conf", "x", 0o644) },
         file("etc/secret", "{{tree}}", 0o640),
         Entry { kind: Kind::File(None), ..file("opt/big", "", 0o755) },
@@ -79,6 +87,9 @@ fn entries_become_actions() {
             "make folder /t/etc (0755)",
             "write /t/etc/fstab (0644)",
             "link /t/etc/localtime to /usr/share/zoneinfo/Europe/Paris",
+            "link /t/etc/alternatives/x to /usr/share/zoneinfo/Europe/Paris",
+            "link /t/etc/x.d to /usr/share/zoneinfo/Europe/Paris",
+            "write /t/etc/motd (0644)",
             "write /t/etc/resolv.conf (0644)",
             "write /t/etc/secret (0640)",
             "copy /site/opt/big to /t/opt/big",
@@ -86,7 +97,7 @@ fn entries_become_actions() {
         ]
     );
     let replaced: Vec<_> = steps.iter().filter_map(|step| step.replaces.as_ref().map(ToString::to_string)).collect();
-    assert_eq!(replaced, ["remove /t/etc/resolv.conf"]);
+    assert_eq!(replaced, ["remove /t/etc/localtime", "remove /t/etc/resolv.conf"]);
     let writes = steps.iter().filter_map(|step| match &step.action {
         Action::Write(write) => {
             Some((write.mode, write.owner, write.secret, write.content == Content::Text("hpc".to_owned())))
@@ -97,6 +108,7 @@ fn entries_become_actions() {
     assert_eq!(
         writes.collect::<Vec<_>>(),
         [
+            (0o644, owner, false, false),
             (0o644, owner, false, false),
             (0o644, owner, false, false),
             (0o640, owner, true, true),

@@ -36,7 +36,9 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum There {
     Link,
-    NoLink,
+    File,
+    /// Nothing, a folder, or something else.
+    Other,
 }
 
 /// Reads all of it; folders come before what is in them. Nothing where there is no site folder.
@@ -64,7 +66,11 @@ pub(super) fn read(root: &Path, site: &Path, tree: &Path) -> io::Result<Vec<Entr
             place = find(root, tree, &inside.join("x")).map_err(named)?.parent().unwrap_or(tree).to_owned();
             there = look(root, &place).map_err(named)?;
         }
-        let there = if there.is_some_and(|found| found.is_symlink()) { There::Link } else { There::NoLink };
+        let there = match there {
+            Some(found) if found.is_symlink() => There::Link,
+            Some(found) if found.is_file() => There::File,
+            _ => There::Other,
+        };
         let (mode, owner) = (found.mode() & 0o7777, (found.uid(), found.gid()));
         entries.push(Entry { inside, place, mode, owner, kind, there });
     }

@@ -1,7 +1,8 @@
 //! `sidus tree site`: the files of the site folder go into a tree, each at its own path there, with the mode and the owner
 //! that they have in the site folder. Texts may have [`variables`].
 //!
-//! A file of the tree is replaced, whoever wrote it; what the site folder does not have is left as it is.
+//! A file or a link of the tree is replaced, whoever made it, but no folder; what the site folder does not have is left as
+//! it is.
 
 mod facts;
 mod variables;
@@ -45,7 +46,7 @@ pub enum SiteError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Step {
     action: Action,
-    /// It takes the place of a link of the tree.
+    /// It takes the place of a link of the tree, or a link takes that of a file.
     replaces: Option<Action>,
 }
 
@@ -87,7 +88,9 @@ fn decide(site: &Path, tree: &Path, entries: &[Entry], variables: &Variables) ->
             }
             Kind::Other => return Err(SiteError::Kind { file: from }),
         };
-        let is_replaced = matches!((&entry.kind, entry.there), (Kind::File(_), There::Link));
+        // A folder may have anything in it.
+        let is_replaced =
+            matches!((&entry.kind, entry.there), (Kind::File(_), There::Link) | (Kind::Link(_), There::File));
         let replaces = is_replaced.then(|| Action::remove_inside(tree, &entry.place));
         steps.push(Step { action, replaces });
     }
@@ -101,7 +104,10 @@ fn preview(root: &Path, tree: &Path, steps: &[Step]) -> Result<(String, Vec<&'st
     for step in steps {
         match &step.replaces {
             // What it leads to may be the server's own: it is not compared.
-            Some(remove) => text.push_str(&format!("{remove}, a link\n{}\n", step.action)),
+            Some(remove) => {
+                let what = if matches!(step.action, Action::Link { .. }) { "a file" } else { "a link" };
+                text.push_str(&format!("{remove}, {what}\n{}\n", step.action));
+            }
             None if is_done(root, &step.action)? => continue,
             None => text.push_str(&show::describe(root, &step.action)),
         }
