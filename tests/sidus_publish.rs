@@ -329,11 +329,20 @@ fn generations_are_listed_pruned_and_compared() {
         }
     }
     machine.put("srv/tftp/pxelinux.cfg/0A0D1463", &format!("KERNEL sidus/hpc/{}/vmlinuz\n", names[2]));
+    // What a person has there besides: a logo, a comment in another encoding, what is no file.
+    let beside = machine.root().join("srv/tftp/pxelinux.cfg");
+    fs::write(
+        beside.join("0A0D1464"),
+        [b"# h\xe9 \xfc\nKERNEL sidus/hpc/", names[2].as_bytes(), b"/vmlinuz\n"].concat(),
+    )
+    .unwrap();
+    fs::write(beside.join("logo.lss"), vec![0xff; 3 << 20]).unwrap();
+    std::os::unix::fs::symlink("/nowhere", beside.join("0A0D1465")).unwrap();
     let said = machine.succeeds(&["tree", "list"]);
     for (name, mark, end) in [
         (&names[0], ' ', " MiB own; runs on 10.13.20.99\n"),
         (&names[1], ' ', " MiB own; runs on n1\n"),
-        (&names[2], ' ', " MiB own; boots 0A0D1463\n"),
+        (&names[2], ' ', " MiB own; boots 0A0D1463, 0A0D1464\n"),
         (&names[3], ' ', " MiB own\n"),
         (&names[4], '*', " MiB own; boots n1, default\n"),
     ] {

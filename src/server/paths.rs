@@ -17,11 +17,7 @@ pub fn within(root: &Path, path: &Path) -> PathBuf {
 /// # Errors
 /// Those of the file system; one for what is no regular file, and for one that is longer than `limit` bytes.
 pub fn read(root: &Path, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match openat(CWD, within(root, path), flags, Mode::empty()) {
-        Ok(fd) => fs::File::from(fd),
-        Err(error) => return none_if_missing(error.into()),
-    };
+    let Some(file) = open(root, path)? else { return Ok(None) };
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
@@ -31,6 +27,27 @@ pub fn read(root: &Path, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>>
         return Ok(Some(bytes));
     }
     Err(io::Error::other(format!("it has more than {limit} bytes")))
+}
+
+/// The first bytes of a file, `limit` of them at most; `None` where there is none, or something that is no regular file.
+///
+/// # Errors
+/// Those of the file system.
+pub fn read_start(root: &Path, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = open(root, path)? else { return Ok(None) };
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Whatever it is, it is not waited for.
+fn open(root: &Path, path: &Path) -> io::Result<Option<fs::File>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = openat(CWD, within(root, path), flags, Mode::empty());
+    opened.map(|fd| Some(fs::File::from(fd))).or_else(|error| none_if_missing(error.into()))
 }
 
 /// Whether both have the same bytes, up to their ends.

@@ -12,10 +12,10 @@ use crate::server::cli::Common;
 use crate::server::clock::Time;
 use crate::server::config::values::TreeName;
 use crate::server::config::Config;
-use crate::server::paths::{look, names, read_text};
+use crate::server::paths::{look, names, read_start};
 use crate::server::{output, Error};
 
-/// No PXE entry is longer, in bytes.
+/// No PXE entry is longer, in bytes: of what is, a picture say, that much is looked at.
 const MAX_ENTRY: u64 = 1 << 20;
 
 /// A tree.
@@ -106,10 +106,9 @@ pub(super) fn entries(
     let mut entries: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for file in names(root, &folder).map_err(looking(&folder))? {
         let path = folder.join(&file);
-        if look(root, &path).map_err(looking(&path))?.is_none_or(|found| found.is_dir()) {
-            continue;
-        }
-        let text = read_text(root, &path, MAX_ENTRY).map_err(looking(&path))?.unwrap_or_default();
+        // Persons put there what they like, in any encoding.
+        let Some(start) = read_start(root, &path, MAX_ENTRY).map_err(looking(&path))? else { continue };
+        let text = String::from_utf8_lossy(&start);
         let node = config.nodes.iter().find(|node| node.file.mac.for_pxelinux() == file);
         let shown = node.map_or(file, |node| node.name.to_string());
         for one in named(&text, config.settings.folders.generations.path()) {
@@ -178,6 +177,35 @@ fn describe(trees: &[Tree]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::config::Settings;
+
+    #[test]
+    fn whatever_is_beside_the_entries_is_no_trouble() {
+        let root = std::env::temp_dir().join(format!("sidus-list-{}", std::process::id()));
+        let folder = root.join("srv/tftp/pxelinux.cfg");
+        std::fs::create_dir_all(folder.join("folder")).unwrap();
+        let of = |number: usize| format!("KERNEL sidus/hpc/20261126-{number}/vmlinuz\n").into_bytes();
+        let long = |name: Vec<u8>, before: usize| [vec![b' '; before], name, vec![b'\n'; 2 << 20]].concat();
+        let bound = usize::try_from(MAX_ENTRY).unwrap();
+        for (name, bytes) in [
+            ("a-latin", [b"# caf\xe9\n".to_vec(), of(1)].concat()),
+            ("b-long", long(of(2), 0)),
+            ("c-late", long(of(3), bound)),
+            ("d-logo", vec![0xff; 100]),
+        ] {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", folder.join("e-link")).unwrap();
+        std::os::unix::fs::symlink("folder", folder.join("f-link")).unwrap();
+        let text = "[server]\naddress = \"10.13.20.13\"\nsubnet = \"10.13.20.0/24\"\n[services]\ndhcp = \"none\"\n\
+            tftp = \"none\"\nnfs = \"none\"\ntarget = \"none\"\n";
+        let config = Config { settings: Settings::parse(text).unwrap(), nodes: Vec::new() };
+        let found = entries(&root, &config).unwrap();
+        let found: Vec<_> =
+            found.iter().map(|((tree, name), files)| format!("{tree}/{name} {}", files.join(","))).collect();
+        assert_eq!(found, ["hpc/20261126-1 a-latin", "hpc/20261126-2 b-long"]);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
 
     #[test]
     fn entries_name_generations() {
