@@ -174,6 +174,22 @@ fn packages_are_installed_after_dpkg_was_interrupted() {
     }
 }
 
+/// Empty files may be the tree's own: an empty resolv.conf is one without nameservers.
+#[test]
+fn what_is_empty_stays_in_the_tree() {
+    let machine = server("tree-empty");
+    plant(&machine);
+    for path in ["etc/resolv.conf", "usr/sbin/policy-rc.d"] {
+        machine.put(&format!("{TREE}/{path}"), "");
+    }
+    let before = of_tree(&machine);
+    let text = machine.succeeds(&["tree", "run", "hpc", "--", "cat", "/etc/resolv.conf"]);
+    assert_eq!(text, "nameserver 10.13.20.7\n");
+    assert!(of_tree(&machine) == before);
+    machine.succeeds(&["tree", "seal", "hpc"]);
+    assert!(!machine.has(&format!("{TREE}/usr/sbin/policy-rc.d")));
+}
+
 #[test]
 fn killed_it_leaves_nothing_running_and_the_next_one_tidies_up() {
     let machine = server("tree-killed");

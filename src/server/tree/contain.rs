@@ -57,8 +57,8 @@ pub fn contained<T: AsRef<str>>(sidus: &str, place: Where<'_>, command: &[T]) ->
 }
 
 /// Files that have to be there for others to be mounted on, and are not: they are made before a command, and removed
-/// after it. That one is left over where the power fails harms nothing: the first may not be executed, and so is not
-/// obeyed; both are empty. `sidus tree seal` removes them, too.
+/// after it. The journal that takes them back is on the disk before they are made, and until they are gone: so what is
+/// there is the tree's own, be it empty. `sidus tree seal` removes empty ones all the same.
 ///
 /// # Errors
 /// Those of the file system.
@@ -66,8 +66,7 @@ pub fn placeholders(root: &Path, tree: &Path) -> io::Result<Vec<PathBuf>> {
     let mut missing = Vec::new();
     for (folder, name) in [("usr/sbin", "policy-rc.d"), ("etc", "resolv.conf")] {
         let path = tree.join(folder).join(name);
-        let is_empty = |found: fs::Metadata| found.is_file() && found.len() == 0;
-        if has_folder(root, tree, folder)? && look(root, &path)?.is_none_or(is_empty) {
+        if has_folder(root, tree, folder)? && look(root, &path)?.is_none() {
             missing.push(path);
         }
     }
@@ -108,5 +107,32 @@ pub fn is_tree(root: &Path, tree: &Path) -> io::Result<bool> {
         Ok(found) => Ok(found.is_dir()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_made_and_removed() {
+        let root = std::env::temp_dir().join(format!("sidus-contain-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let tree = Path::new("/t");
+        let found = || -> Vec<String> {
+            placeholders(&root, tree).unwrap().iter().map(|path| path.display().to_string()).collect()
+        };
+        fs::create_dir_all(root.join("t/usr")).unwrap();
+        assert_eq!(found(), [""; 0], "without their folders they cannot be mounted on");
+        fs::create_dir_all(root.join("t/usr/sbin")).unwrap();
+        fs::create_dir_all(root.join("t/etc")).unwrap();
+        assert_eq!(found(), ["/t/usr/sbin/policy-rc.d", "/t/etc/resolv.conf"]);
+        fs::write(root.join("t/usr/sbin/policy-rc.d"), "").unwrap();
+        assert_eq!(found(), ["/t/etc/resolv.conf"]);
+        symlink("/nowhere", root.join("t/etc/resolv.conf")).unwrap();
+        assert_eq!(found(), [""; 0]);
+        fs::remove_dir_all(&root).unwrap();
     }
 }
