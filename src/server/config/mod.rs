@@ -231,13 +231,14 @@ impl Default for TreeDefaults {
     }
 }
 
-/// The processors that nodes may have.
+/// The processors that a tree is for. For others than the first, none is made any more: what nodes need is for these alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arch {
     /// x86-64
     Amd64,
     /// 32-bit x86
+    #[value(hide = true)]
     I386,
 }
 

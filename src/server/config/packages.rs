@@ -1,12 +1,11 @@
 //! Lists of packages that have a name, so that a configuration can have all of one, and more or less than it.
 
 use super::values::Include;
-use super::Arch;
 
 /// What the article installs from the very beginning: "a set of tools we deem necessary (such as the kernel, some firmware
 /// and auditing tools)". It does not print its list. What a diskless node cannot do without comes first.
-const ARTICLE: [&str; 37] = [
-    // The kernel's package depends on the processors.
+const ARTICLE: [&str; 38] = [
+    "linux-image-amd64",
     "busybox",
     "initramfs-tools",
     "kmod",
@@ -53,15 +52,10 @@ const LISTS: [&str; 1] = ["@article"];
 
 /// The packages that these mean, sorted, without what is left out.
 #[must_use]
-pub fn expand(include: &[Include], exclude: &[Include], arch: Arch) -> Vec<String> {
-    let kernel = match arch {
-        Arch::Amd64 => "linux-image-amd64",
-        Arch::I386 => "linux-image-686",
-    };
+pub fn expand(include: &[Include], exclude: &[Include]) -> Vec<String> {
     let mut packages: Vec<String> = Vec::new();
     for one in include {
         if one.as_str() == "@article" {
-            packages.push(kernel.to_owned());
             packages.extend(ARTICLE.map(str::to_owned));
         } else {
             packages.push(one.as_str().to_owned());
@@ -92,12 +86,12 @@ mod tests {
     #[test]
     fn lists_become_packages() {
         let of = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Include>>();
-        assert_eq!(expand(&of(&["vim", "gcc", "vim"]), &of(&["gcc"]), Arch::Amd64), ["vim"]);
-        let all = expand(&of(&["@article", "vim"]), &of(&["nano"]), Arch::I386);
-        for package in ["linux-image-686", "nfs-common", "open-iscsi", "vim"] {
+        assert_eq!(expand(&of(&["vim", "gcc", "vim"]), &of(&["gcc"])), ["vim"]);
+        let all = expand(&of(&["@article", "vim"]), &of(&["nano"]));
+        for package in ["linux-image-amd64", "nfs-common", "open-iscsi", "vim"] {
             assert!(all.iter().any(|one| one == package), "{package}");
         }
-        assert_eq!(all.len(), ARTICLE.len() + 1);
+        assert_eq!(all.len(), ARTICLE.len());
         assert!(ARTICLE.iter().all(|package| package.parse::<Include>().is_ok()));
         assert_eq!(unknown(&of(&["@article", "@x", "y"])).map(Include::as_str), Some("@x"));
     }

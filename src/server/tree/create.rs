@@ -55,6 +55,14 @@ pub enum CreateError {
         /// What it is made of.
         how: String,
     },
+    /// Nodes could not boot.
+    #[error("a tree for {} cannot be booted: the programs that sidus brings into each generation are for amd64, which no kernel for {0} runs. \
+             Make one for amd64 (--arch, or tree.arch in sidus.toml): 32-bit programs run there, too, once `dpkg --add-architecture i386` \
+             was run in it", word(*arch))]
+    OtherArch {
+        /// The processors.
+        arch: Arch,
+    },
     /// Neither program is there.
     #[error("neither mmdebstrap nor debootstrap is installed: apt-get install mmdebstrap")]
     NoProgram,
@@ -134,6 +142,9 @@ fn decide(config: &Config, options: &Options, facts: &Facts) -> Result<Option<De
     let (defaults, folders) = (&config.settings.tree, &config.settings.folders);
     let suite = options.suite.as_ref().unwrap_or(&defaults.suite);
     let arch = options.arch.unwrap_or(defaults.arch);
+    if arch != Arch::Amd64 {
+        return Err(CreateError::OtherArch { arch });
+    }
     let list = |option: &Option<Vec<_>>, default: &Vec<_>| option.as_ref().unwrap_or(default).clone();
     let (include, exclude) = (list(&options.include, &defaults.include), list(&options.exclude, &defaults.exclude));
     let made = Made {
@@ -145,7 +156,7 @@ fn decide(config: &Config, options: &Options, facts: &Facts) -> Result<Option<De
             options.components.as_ref().unwrap_or(&defaults.components),
         ),
         arch,
-        packages: packages::expand(&include, &exclude, arch),
+        packages: packages::expand(&include, &exclude),
     };
     let tree = folders.trees.join(options.name.as_str());
     if facts.exists {

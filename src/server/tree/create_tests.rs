@@ -83,10 +83,10 @@ fn a_tree_is_made_under_another_name() {
 #[test]
 fn debootstrap_makes_the_same() {
     let facts = Facts { program: Some(Program::Debootstrap), ..facts() };
-    let config = config("suite = \"bookworm\"\ncomponents = [\"main\", \"non-free-firmware\"]\narch = \"i386\"\n");
+    let config = config("suite = \"bookworm\"\ncomponents = [\"main\", \"non-free-firmware\"]\narch = \"amd64\"\n");
     let decided = decide(&config, &options(), &facts).unwrap().unwrap();
     let run = format!(
-        "{CONTAINED} debootstrap --variant=minbase --arch=i386 --components=main,non-free-firmware --include=nano,vim bookworm \
+        "{CONTAINED} debootstrap --variant=minbase --arch=amd64 --components=main,non-free-firmware --include=nano,vim bookworm \
          /srv/sidus/trees/.hpc.new http://deb.example/debian/"
     );
     assert_eq!(
@@ -107,13 +107,34 @@ fn what_the_command_says_comes_before_the_configuration() {
         components: Some(vec!["main".parse().unwrap(), "contrib".parse().unwrap()]),
         include: None,
         exclude: Some(vec!["memtester".parse().unwrap()]),
-        arch: Some(Arch::I386),
+        arch: Some(Arch::Amd64),
         ..options()
     };
     let made = made(&decide(&config, &options, &facts()).unwrap().unwrap());
     assert_eq!(made.sources, ["deb http://b.example/debian sid main contrib"]);
     let has = |package: &str| made.packages.iter().any(|one| one == package);
-    assert!(has("linux-image-686") && has("nano") && !has("memtester"), "{made:?}");
+    assert!(has("linux-image-amd64") && has("nano") && !has("memtester"), "{made:?}");
+}
+
+/// Wherever it is said, and whether there is one already.
+#[test]
+fn what_cannot_boot_is_not_made() {
+    let said = Options { arch: Some(Arch::I386), ..options() };
+    let elsewhere = Facts { program: None, exists: true, ..facts() };
+    for (config, options, facts) in [
+        (config(""), &said, &facts()),
+        (config("arch = \"i386\"\n"), &options(), &facts()),
+        (config("arch = \"i386\"\n"), &options(), &elsewhere),
+    ] {
+        assert_eq!(
+            decide(&config, options, facts).unwrap_err().to_string(),
+            "a tree for i386 cannot be booted: the programs that sidus brings into each generation are for amd64, which no kernel for i386 \
+             runs. Make one for amd64 (--arch, or tree.arch in sidus.toml): 32-bit programs run there, too, once `dpkg \
+             --add-architecture i386` was run in it"
+        );
+    }
+    let amd64 = Options { arch: Some(Arch::Amd64), ..options() };
+    assert!(decide(&config("arch = \"i386\"\n"), &amd64, &facts()).unwrap().is_some());
 }
 
 #[test]
