@@ -97,6 +97,15 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
         "rootaufs-initramfs 1\n"
     );
 
+    // Another kernel than its own would find no modules that fit it.
+    let check = || machine::said(&machine.sidus(&["check"]));
+    assert!(!check().contains("it is not the kernel of"), "{}", check());
+    let [served, own] = [BOOT, GENERATIONS].map(|folder| format!("{folder}/{}", current(&machine)));
+    fs::remove_file(machine.root().join(&served).join("vmlinuz")).unwrap();
+    machine.put(&format!("{served}/vmlinuz"), "a kernel\n");
+    let remedy = format!("    install -m 644 /{own}/boot/vmlinuz-6.1.0-10-amd64 /{served}/vmlinuz\n");
+    assert!(check().contains(&remedy), "{}", check());
+
     let said = machine.succeeds(&["rollback", "hpc"]);
     assert!(said.contains(&format!("hpc {third}: what boots from now on boots it\n")), "{said}");
     assert_eq!(current(&machine), third);

@@ -61,8 +61,13 @@ fn each_finding_has_a_remedy() {
             "chmod a+rX /srv/tftp/x",
         ),
         (
-            Facts { full: vec![("/srv/sidus/luns".into(), 5 << 20)], ..good.clone() },
+            Facts { full: vec![("/srv/sidus/luns".into(), Room::Bytes(5 << 20))], ..good.clone() },
             "/srv/sidus/luns: 5 MiB are free",
+            "make room",
+        ),
+        (
+            Facts { full: vec![("/srv/sidus/trees".into(), Room::Files(3))], ..good.clone() },
+            "/srv/sidus/trees: 3 files can still be made where it is",
             "make room",
         ),
     ];

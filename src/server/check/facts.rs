@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::statvfs;
+use rustix::fs::{statvfs, StatVfs};
 
 use super::{dhcp, nodes, units};
 use crate::server::config::{Config, TftpService};
@@ -16,6 +16,10 @@ use crate::server::{node, services, state_of_tree, worked_in};
 
 /// With less than this, in bytes, the next tree or the next node's disk will not fit.
 const SCARCE: u64 = 1 << 30;
+/// With fewer files that can still be made than this, the next generation will not fit: its folders are all its own.
+const FEW: u64 = 10_000;
+/// Where disks are, few are enough.
+const FEW_DISKS: u64 = 100;
 /// No TFTP folder has more files.
 const MAX_FILES: usize = 100_000;
 
@@ -36,8 +40,17 @@ pub(super) struct Facts {
     pub(super) unreadable: Vec<PathBuf>,
     /// What nodes need.
     pub(super) nodes: nodes::Facts,
-    /// The folders with hardly any room, and how many bytes they have.
-    pub(super) full: Vec<(PathBuf, u64)>,
+    /// The folders with hardly any room, and what they have.
+    pub(super) full: Vec<(PathBuf, Room)>,
+}
+
+/// What is left where a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many files: each takes one of the inodes, of which there may be no more.
+    Files(u64),
 }
 
 /// What `sidus init` would do.
@@ -89,7 +102,12 @@ impl Facts {
             offers: Vec::new(),
             units: units.into_iter().map(|unit| (unit, state_of(unit))).collect(),
             unreadable,
-            full: folders.all().into_iter().filter_map(|(_, folder)| scarce(root, folder.path())).collect(),
+            full: folders
+                .all()
+                .into_iter()
+                .filter_map(|(key, folder)| full(root, key, folder.path()))
+                .flatten()
+                .collect(),
         })
     }
 }
@@ -144,8 +162,39 @@ fn look_into(root: &Path, folder: &Path, unreadable: &mut Vec<PathBuf>) -> io::R
     Ok(())
 }
 
-fn scarce(root: &Path, folder: &Path) -> Option<(PathBuf, u64)> {
+fn full(root: &Path, key: &str, folder: &Path) -> Option<Vec<(PathBuf, Room)>> {
     let found = statvfs(within(root, folder)).ok()?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    (free < SCARCE).then(|| (folder.to_owned(), free))
+    Some(scarce(key, &found).into_iter().map(|room| (folder.to_owned(), room)).collect())
+}
+
+/// What there is too little of.
+fn scarce(key: &str, found: &StatVfs) -> Vec<Room> {
+    let bytes = found.f_bavail.saturating_mul(found.f_frsize);
+    let few = if key == "luns" { FEW_DISKS } else { FEW };
+    // Some file systems, as btrfs, know no number of files.
+    let has_few = found.f_files > 0 && found.f_favail < few;
+    let scarce = [(bytes < SCARCE).then_some(Room::Bytes(bytes)), has_few.then_some(Room::Files(found.f_favail))];
+    scarce.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_full_of_bytes_or_of_files() {
+        let room = statvfs("/").unwrap();
+        for (key, blocks, files, left, expected) in [
+            ("trees", 1 << 20, 1 << 20, 1 << 19, &[][..]),
+            ("trees", 1 << 10, 1 << 20, 1 << 19, &[Room::Bytes(4 << 20)]),
+            ("trees", 1 << 20, 1 << 20, 9_999, &[Room::Files(9_999)]),
+            ("trees", 1 << 10, 1 << 20, 0, &[Room::Bytes(4 << 20), Room::Files(0)]),
+            ("trees", 1 << 20, 0, 0, &[]),
+            ("luns", 1 << 20, 1 << 20, 9_999, &[]),
+            ("luns", 1 << 20, 1 << 20, 99, &[Room::Files(99)]),
+        ] {
+            let found = StatVfs { f_frsize: 4096, f_bavail: blocks, f_files: files, f_favail: left, ..room };
+            assert_eq!(scarce(key, &found), expected, "{key} {blocks} {files} {left}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::cli::Common;
 use super::config::{Config, DhcpService, NfsService, Services, TargetService, TftpService};
 use super::{output, services};
-use facts::{Drift, Facts};
+use facts::{Drift, Facts, Room};
 
 /// How it looks.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -120,9 +120,13 @@ fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
     }
     findings.extend(dhcp::findings(config, &facts.offers));
     findings.extend(nodes::findings(config, &facts.nodes));
-    for (folder, free) in &facts.full {
+    for (folder, room) in &facts.full {
+        let left = match room {
+            Room::Bytes(bytes) => format!("{} MiB are free where it is", bytes >> 20),
+            Room::Files(files) => format!("{files} files can still be made where it is (df -i counts them)"),
+        };
         findings.push(Finding::new(
-            format!("{}: {} MiB are free where it is", folder.display(), free >> 20),
+            format!("{}: {left}", folder.display()),
             "make room, or move that folder to another disk (folders in sidus.toml)",
         ));
     }

@@ -1,14 +1,16 @@
 //! What a node needs of this server: a kernel with its modules, an export, and its disk at its target.
 
-use std::io;
+use std::fs;
+use std::io::{self, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
 use crate::server::config::{Config, NfsService};
-use crate::server::generation::{facts::record, Places};
+use crate::server::generation::{facts::record, kernel, Places};
 use crate::server::node::disk::Disk;
 use crate::server::node::facts::Facts as Nodes;
-use crate::server::paths::{look, read_text};
+use crate::server::paths::{has_same_bytes, look, read_text, within};
 use crate::server::target::{self, Served, Target};
 
 /// What is exported now (exportfs(8)).
@@ -25,6 +27,8 @@ pub(super) struct Facts {
     pub(super) no_account: Vec<String>,
     /// What a generation that nodes boot has not.
     pub(super) no_file: Vec<(String, PathBuf)>,
+    /// The kernels that TFTP serves and that are not those of their generations, with these and their trees.
+    pub(super) other_kernel: Vec<(String, PathBuf, PathBuf)>,
     /// Whether the generations are exported; where they are not to be, they are.
     pub(super) is_exported: bool,
     /// The targets that are to be.
@@ -51,9 +55,17 @@ impl Facts {
             let Some((name, _)) = published.current else { continue };
             let places = Places::of(folders, tree);
             let boot = places.boot(name);
-            let mut needed = vec![boot.join("vmlinuz"), boot.join("initrd.img")];
+            let served = boot.join("vmlinuz");
+            let mut needed = vec![served.clone(), boot.join("initrd.img")];
             let known = record(root, &places, name).map_err(io::Error::other)?;
-            needed.extend(known.map(|record| places.folder(name).join("usr/lib/modules").join(record.kernel)));
+            if let Some(record) = known {
+                let folder = places.folder(name);
+                let own = kernel::path(&folder, &record.kernel);
+                needed.push(folder.join("usr/lib/modules").join(record.kernel));
+                if is_other(root, &served, &own)? {
+                    facts.other_kernel.push((tree.to_string(), served, own));
+                }
+            }
             for path in needed {
                 if look(root, &path)?.is_none() {
                     facts.no_file.push((tree.to_string(), path));
@@ -72,6 +84,25 @@ impl Facts {
     }
 }
 
+/// Whether both are files, and not the same. Others than their own are mostly of another length: few are read.
+fn is_other(root: &Path, served: &Path, own: &Path) -> io::Result<bool> {
+    let named = |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    // TFTP follows links; a generation's could lead to this server's own files.
+    let found = match fs::metadata(within(root, served)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        found => found.map_err(|error| named(served, error))?,
+    };
+    let Some(expected) = look(root, own).map_err(|error| named(own, error))? else { return Ok(false) };
+    if !found.is_file() || !expected.is_file() || (found.dev(), found.ino()) == (expected.dev(), expected.ino()) {
+        return Ok(false);
+    }
+    if found.len() != expected.len() {
+        return Ok(true);
+    }
+    let open = |path| fs::File::open(within(root, path)).map_err(|error| named(path, error));
+    has_same_bytes(BufReader::new(open(served)?), BufReader::new(open(own)?)).map(|same| !same)
+}
+
 /// A line is a folder, and after a tab a network with its options in parentheses.
 fn is_exported(etab: &str, folder: &Path) -> bool {
     etab.lines().any(|line| line.split_whitespace().next().is_some_and(|path| Path::new(path) == folder))
@@ -84,6 +115,13 @@ pub(super) fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
         findings.push(Finding::new(
             format!("{}: tree {tree}'s generation needs it, and it is not there", path.display()),
             format!("sidus publish {tree}, or sidus rollback {tree}"),
+        ));
+    }
+    for (tree, served, own) in &facts.other_kernel {
+        let (served, own) = (served.display(), own.display());
+        findings.push(Finding::new(
+            format!("{served}: it is not the kernel of tree {tree}'s generation, whose modules may not fit it"),
+            format!("install -m 644 {own} {served}"),
         ));
     }
     if !facts.is_exported {
@@ -157,6 +195,11 @@ mod tests {
                 "/m: tree t's generation",
                 "sidus publish t",
             ),
+            (
+                Facts { other_kernel: vec![("t".into(), "/k".into(), "/g".into())], ..good.clone() },
+                "/k: it is not the kernel of tree t's generation",
+                "install -m 644 /g /k",
+            ),
             (Facts { is_exported: false, ..good.clone() }, "/srv/sidus/generations: it is not exported", "exportfs -r"),
             (with(Ok(Vec::new())), "10.13.20.21, is not served", "sidus target update"),
             (with(Ok(vec![wrong])), "lets in another initiator", "sidus target update"),
@@ -167,5 +210,37 @@ mod tests {
         }
         assert!(is_exported("/home\t*(ro)\n/srv/x\t10.0.0.0/24(ro)\n", Path::new("/srv/x")));
         assert!(!is_exported("/srv/xy\t10.0.0.0/24(ro)\n", Path::new("/srv/x")));
+    }
+
+    #[test]
+    fn another_kernel_is_told_from_the_generations_own() {
+        let root = std::env::temp_dir().join(format!("sidus-check-kernel-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("folder")).unwrap();
+        for (name, text) in [("own", "one"), ("same", "one"), ("as-long", "two"), ("longer", "three")] {
+            fs::write(root.join(name), text).unwrap();
+        }
+        fs::hard_link(root.join("own"), root.join("itself")).unwrap();
+        for (target, link) in [("own", "link"), ("as-long", "other-link"), ("nowhere", "to-nothing")] {
+            std::os::unix::fs::symlink(target, root.join(link)).unwrap();
+        }
+        for (served, own, expected) in [
+            ("itself", "own", false),
+            ("same", "own", false),
+            ("link", "own", false),
+            ("as-long", "own", true),
+            ("longer", "own", true),
+            ("other-link", "own", true),
+            // Others tell of these.
+            ("folder", "own", false),
+            ("none", "own", false),
+            ("to-nothing", "own", false),
+            ("as-long", "none", false),
+            ("as-long", "link", false),
+        ] {
+            let found = is_other(&root, &Path::new("/").join(served), &Path::new("/").join(own)).unwrap();
+            assert_eq!(found, expected, "{served} {own}");
+        }
+        fs::remove_dir_all(&root).unwrap();
     }
 }
