@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{configfs, iqn, lio, tgt, wanted, InUse, Served, Target, TargetError, AUTHORITY};
+use super::configfs::{self, Step};
+use super::{iqn, lio, tgt, wanted, InUse, Served, Target, TargetError, AUTHORITY};
 use crate::server::cli::Common;
 use crate::server::config::{Config, TargetService};
 use crate::server::engine::Lock;
@@ -88,7 +89,9 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
             let known = service.served()?;
             let served: Vec<_> = known.iter().map(|known| known.served.clone()).collect();
             let decided = decide(&wanted, &served, options);
-            if !show(common, &decided, &served) {
+            if common.dry_run {
+                output::print(&shown(&decided, &served, &[]));
+            } else {
                 service.carry_out(&known, &decided)?;
             }
             decided
@@ -97,8 +100,11 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
             let found = lio::Found::read(&common.root)?;
             let served: Vec<_> = found.targets.iter().map(|known| known.served.clone()).collect();
             let decided = decide(&wanted, &served, options);
-            if !show(common, &decided, &served) {
-                configfs::carry_out(&common.root, &lio::steps(&found, &wanted, &decided))?;
+            let steps = lio::steps(&found, &wanted, &decided);
+            if common.dry_run {
+                output::print(&shown(&decided, &served, &steps));
+            } else {
+                configfs::carry_out(&common.root, &steps)?;
             }
             decided
         }
@@ -109,14 +115,12 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     }
 }
 
-/// With `--dry-run`, tells it; whether it did.
-fn show(common: &Common, decided: &Decided<'_>, served: &[Served]) -> bool {
-    if common.dry_run {
-        let end = decided.end.iter().filter_map(|place| served.get(*place)).map(|found| ("end", found.iqn.as_str()));
-        let begin = decided.begin.iter().map(|target| ("begin", target.iqn.as_str()));
-        output::print(&end.chain(begin).map(|(verb, iqn)| format!("{verb} target {iqn}\n")).collect::<String>());
-    }
-    common.dry_run
+/// What a dry run tells: what becomes of which target, and each step of that where there are any. Steps show no secrets.
+fn shown(decided: &Decided<'_>, served: &[Served], steps: &[Step]) -> String {
+    let end = decided.end.iter().filter_map(|place| served.get(*place)).map(|found| ("end", found.iqn.as_str()));
+    let begin = decided.begin.iter().map(|target| ("begin", target.iqn.as_str()));
+    let targets = end.chain(begin).map(|(verb, iqn)| format!("{verb} target {iqn}\n"));
+    targets.chain(steps.iter().map(|step| format!("  {step}\n"))).collect()
 }
 
 /// The sessions of these nodes' targets, before anything is done that would end them.
@@ -158,6 +162,26 @@ mod tests {
             sessions: vec![session; sessions],
             portals: None,
         }
+    }
+
+    #[test]
+    fn a_dry_run_shows_each_step_but_no_secret() {
+        let wanted = [target(21)];
+        let gone = Served { accounts: Vec::new(), ..served(&target(22), 0) };
+        let served = [gone];
+        let decided = decide(&wanted, &served, &Options::default());
+        let targets = "end target iqn.2026-01.io.sidus.target:10.13.20.22\n\
+            begin target iqn.2026-01.io.sidus.target:10.13.20.21\n";
+        assert_eq!(shown(&decided, &served, &[]), targets);
+        let steps = lio::steps(&lio::Found::default(), &wanted, &decided);
+        let text = shown(&decided, &served, &steps);
+        let rest = text.strip_prefix(targets).unwrap();
+        assert_eq!(rest.lines().count(), steps.len());
+        assert!(rest.starts_with("  make /sys/kernel/config/target/core/fileio_0\n"), "{text}");
+        assert!(rest.contains("/auth/password\n") && !text.contains("own-secret"), "{text}");
+        // What is left of an earlier try goes, too: no target tells of that.
+        let left = [Step::Unmake("/x".into())];
+        assert_eq!(shown(&decide(&[], &[], &Options::default()), &[], &left), "  remove /x\n");
     }
 
     #[test]
