@@ -405,6 +405,34 @@ fn a_failure_says_what_and_why_and_leaves_the_state_before() {
 }
 
 #[test]
+fn each_call_that_mounts_may_fail_and_leaves_the_state_before() {
+    for call in ["fsopen", "fsconfig", "fsmount", "move_mount", "mount", "fspick"] {
+        in_initramfs("aufs=tmpfs", move |stage| {
+            mount_usr();
+            mount("udev", "/root/dev", "tmpfs", MountFlags::empty(), None).unwrap();
+            let before = stage.mounts();
+            for nth in 1.. {
+                let output = stage.rootaufs_with(&[&format!("inject={call}:error=EIO:when={nth}")]);
+                let said = text(&output.stderr);
+                if output.status.success() {
+                    assert!(nth > 1 && said.is_empty(), "{call} {nth} of them:\n{said}");
+                    break;
+                }
+                assert!(said.contains("Input/output error (os error 5)"), "{call} {nth}:\n{said}");
+                assert_eq!(stage.mounts(), before, "{call} {nth}: what is mounted has changed\n{said}");
+                assert_eq!(stage.report()["failure"]["left"], Value::Array(Vec::new()), "{call} {nth}:\n{said}");
+                for file in ["/root/etc/still-writable", "/root/usr/still-writable", "/other/still-writable"] {
+                    fs::write(file, "").unwrap_or_else(|error| panic!("{call} {nth}: {file}: {error}\n{said}"));
+                }
+                for folder in ["/ro", "/rw", "/aufs"] {
+                    assert!(!Path::new(folder).exists(), "{call} {nth}: {folder}\n{said}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn aufs_follows_an_overlayfs_that_cannot_be_loaded_where_it_is_there() {
     let refused = "the kernel refuses module /root/lib/modules/";
     for (choice, builtin, says, silent) in [
