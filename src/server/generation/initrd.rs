@@ -49,7 +49,7 @@ const NOT_IN_IT: [&str; 24] = [
 pub struct Inputs {
     /// Hooks of the tree's own may take anything from anywhere, and not only from the tree.
     pub has_own_hooks: bool,
-    /// The files and folders that were opened while it was made, where that is known.
+    /// The files that were opened while it was made, where that is known.
     pub opened: Option<BTreeSet<PathBuf>>,
 }
 
@@ -76,11 +76,8 @@ impl Inputs {
     fn has(&self, change: &Change) -> bool {
         let path = &change.path;
         match &self.opened {
-            // What is there, and what mode it has, is seen without opening it. Who lists a folder may choose by a file's
-            // time or size.
-            Some(opened) if change.how == How::Content => {
-                opened.contains(path) || path.parent().is_some_and(|folder| opened.contains(folder))
-            }
+            // What is there, and what mode it has, is seen without opening it.
+            Some(opened) if change.how == How::Content => opened.contains(path),
             _ => !NOT_IN_IT.iter().any(|folder| path.starts_with(folder)),
         }
     }
@@ -139,7 +136,7 @@ mod tests {
             has_own_hooks,
             opened: opened.map(|paths| paths.iter().map(PathBuf::from).collect()),
         };
-        let opened = Some(&["usr/sbin/mkinitramfs", "etc/fstab", "usr/share/doc/read", "etc/modprobe.d"][..]);
+        let opened = Some(&["usr/sbin/mkinitramfs", "etc/fstab", "usr/share/doc/read"][..]);
         for (inputs, how, paths, expected) in [
             (inputs(false, None), How::Changed, &[][..], false),
             (
@@ -159,8 +156,6 @@ mod tests {
             // Where it is known what was opened.
             (inputs(false, opened), How::Content, &["etc/motd", "usr/bin/vim"], false),
             (inputs(false, opened), How::Content, &["etc/motd", "etc/fstab"], true),
-            (inputs(false, opened), How::Content, &["etc/modprobe.d/x.conf"], true),
-            (inputs(false, opened), How::Content, &["etc/modprobe.d/x/y"], false),
             (inputs(false, opened), How::Changed, &["etc/motd"], true),
             (inputs(false, opened), How::Added, &["etc/motd"], true),
             (inputs(false, opened), How::Removed, &["etc/motd"], true),

@@ -1,7 +1,7 @@
-//! Which files and folders a command opens in a generation: what it made can have no other file's content in it.
+//! Which files a command opens in a generation: what it made can have no other file's content in it.
 //!
 //! The kernel tells it (fanotify(7)) of the mount that is the command's root, whatever a file there is opened for: to be read,
-//! mapped, executed or listed. It tells only root, and not root of a user namespace. What a command only looks at (stat(2)), or
+//! mapped or executed. It tells only root, and not root of a user namespace. What a command only looks at (stat(2)), or
 //! looks for and does not find, is not told, nor what it opens by a mount of its own.
 //!
 //! It is known or it is not: nothing that goes wrong here is a reason for not making an initrd.
@@ -59,7 +59,7 @@ impl Opened {
         let event = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC | EventFFlags::O_NONBLOCK;
         let told = Fanotify::init(flags, event).ok()?;
         let mark = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT;
-        told.mark(mark, MaskFlags::FAN_OPEN | MaskFlags::FAN_ONDIR, CWD, Some("/")).ok()?;
+        told.mark(mark, MaskFlags::FAN_OPEN, CWD, Some("/")).ok()?;
         let (end, ends) = pipe_with(PipeFlags::CLOEXEC).ok()?;
         let watcher = Builder::new().spawn(move || watch(&told, &end)).ok()?;
         Some(Self { scratch, ends, watcher })
