@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use administrator::{is_told, moves, runs_on, Administrator, TOLD, TREE};
+use administrator::{is_told, moves, runs_on, Administrator, LONG, TOLD, TREE};
 use common::{check_union, trouble_on_console};
 use sidus_lab::{Firmware, Lab, Result};
 
@@ -55,7 +55,11 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
     let administrator = Administrator::comes()?;
     assert!(!node.run("rootaufs status")?.contains("generation  "));
     let row = administrator.status_of(NODE)?;
-    assert_eq!(row.get(1..4).unwrap_or_default(), ["up", &format!("{TREE}/{first}"), "disk"], "{row:?}");
+    assert_eq!(
+        row.get(1..4).unwrap_or_default(),
+        ["up", &format!("{TREE}/{first}"), &format!("/srv/sidus/luns/node{NODE}.img")],
+        "{row:?}"
+    );
     println!("{}", administrator.sidus("tree list")?);
     drop(administrator);
 
@@ -64,6 +68,10 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
          nohup sh /run/work >/run/worked 2>&1 & echo $! >/run/work.pid"
     ))?;
     node.wait_until("[ -s /run/works ] || [ -s /run/worked ]", TOLD)?;
+    let of_first = format!("cd /srv/sidus/generations/{TREE}/{first} && tar -c --sort=name . | sha256sum");
+    let hash = || Lab::open()?.server().shell().run(&of_first, LONG);
+    let as_published = hash()?;
+    assert_eq!(as_published.status, 0, "{}", as_published.text);
     let mut last = first.clone();
     for time in 1..=generations()? {
         let administrator = Administrator::comes()?;
@@ -84,6 +92,7 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
     let found = node.run("cat /run/worked; dmesg | grep -ci 'stale file' || true; kill $(cat /run/work.pid)")?;
     assert_eq!(found, "0\n");
     is_told(&mut node, &first, &last)?;
+    assert_eq!(hash()?.text, as_published.text, "what comes later changes nothing in a generation");
 
     // No generation goes while it moves.
     let administrator = Administrator::comes()?;

@@ -37,7 +37,12 @@ fn a_node_with_a_disk_keeps_what_it_writes_and_nobody_else_gets_it() -> Result<(
     assert!(status.contains("guard       persistent reservation "), "{status}");
     node.run("echo before >/etc/written; rm /etc/debian_version; sync")?;
     let row = administrator.status_of(NODE)?;
-    assert_eq!(row.get(1..4).unwrap_or_default(), ["up", &format!("{TREE}/{generation}"), "disk"], "{row:?}");
+    assert_eq!(
+        row.get(1..4).unwrap_or_default(),
+        ["up", &format!("{TREE}/{generation}"), "/srv/sidus/luns/node202.img"],
+        "{row:?}"
+    );
+    assert!(row.get(4).is_some_and(|since| since.starts_with("20")), "it says since when: {row:?}");
     for refused in ["remove node202 --keep-disk", "reset node202 --yes"] {
         let said = administrator.sidus_refuses(&format!("node {refused}"))?;
         assert!(

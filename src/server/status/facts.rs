@@ -1,11 +1,14 @@
 //! What this machine knows of its nodes.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::server::clock::Time;
 use crate::server::config::Config;
+use crate::server::engine::command::{self, Around};
+use crate::server::engine::Run;
 use crate::server::generation::users::{self, Users, CLIENTS};
 use crate::server::paths::{look, names, read_text};
 use crate::server::target::{self, Served};
@@ -16,6 +19,8 @@ const CONNECTIONS: &str = "/proc/net/tcp";
 const PORT: u16 = 2049;
 /// No such file is longer, in bytes.
 const MAX_FILE: u64 = 16 << 20;
+/// So far back it is looked for when a node has asked for its root: some thousand boots.
+const LINES: &str = "10000";
 
 /// What is known.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub(super) struct Facts {
     pub(super) clients: Vec<Client>,
     /// Who may run on which generation.
     pub(super) users: Users,
+    /// When mountd(8) was last asked for which folder, by whom.
+    pub(super) asked: BTreeMap<(Ipv4Addr, PathBuf), Time>,
     /// The targets; none where the service does not answer.
     pub(super) targets: Option<Vec<Served>>,
     /// What could not be known.
@@ -57,12 +64,40 @@ impl Facts {
             let address = users::address(&info).and_then(|address| address.parse().ok());
             facts.clients.extend(address.map(|address| Client { address, since }));
         }
+        // Another machine's journal is not here.
+        if root == Path::new("/") {
+            match command::run(Around::question(root), &journal()) {
+                Ok(lines) => facts.asked = asked(&String::from_utf8_lossy(&lines)),
+                Err(error) => facts.notes.push(format!("since when nodes are up is not known: {error}")),
+            }
+        }
         match target::served(root, config.settings.services.target) {
             Ok(served) => facts.targets = Some(served),
             Err(error) => facts.notes.push(error.to_string()),
         }
         Ok(facts)
     }
+}
+
+/// What mountd(8) has said.
+fn journal() -> Run {
+    Run::new("journalctl")
+        .args(&["--quiet", "--no-pager", "--output=short-unix", "--identifier=rpc.mountd", "--lines", LINES])
+        .from_package("systemd")
+}
+
+/// Lines as `1795935749.220128 server rpc.mountd[302]: authenticated mount request from 10.13.20.21:888 for /srv/x (/srv)`.
+pub(super) fn asked(journal: &str) -> BTreeMap<(Ipv4Addr, PathBuf), Time> {
+    let parsed = |line: &str| {
+        let (seconds, rest) = line.split_once('.')?;
+        let (_, rest) = rest.split_once(": authenticated mount request from ")?;
+        let (from, rest) = rest.split_once(" for ")?;
+        let (address, _port) = from.rsplit_once(':')?;
+        let (path, _export) = rest.rsplit_once(" (")?;
+        Some(((address.parse().ok()?, PathBuf::from(path)), Time::after(seconds.parse().ok()?)))
+    };
+    // The last one counts.
+    journal.lines().filter_map(parsed).collect()
 }
 
 /// The other ends of the connections to [`PORT`] that stand.

@@ -1,10 +1,12 @@
-//! `sidus status`: which nodes are up, on which generation, and on what they write. What this server cannot know is said so:
-//! NFSv3, by which nodes mount their root, knows of no clients, only of connections and of what was ever mounted.
+//! `sidus status`: which nodes are up, on which generation, on what they write, and since when. What this server cannot know
+//! is said so: NFSv3, by which nodes mount their root, knows of no clients, only of connections, of what was ever mounted, and
+//! of when that was asked for.
 
 mod facts;
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use serde::Serialize;
 use thiserror::Error;
@@ -30,13 +32,15 @@ pub(super) struct Row {
     ip: Ipv4Addr,
     /// Whether it has a connection to the NFS server.
     up: bool,
-    /// Since when: only NFSv4's clients tell.
+    /// Since when: when it came, or asked for its generation.
     since: Option<String>,
     /// The generations that it may be on, as `tree/name`: more than one where it has booted several since that was last
     /// looked at, none where it is not known.
     generations: Vec<String>,
     /// On what it writes.
     layer: Layer,
+    /// That, where it is a disk.
+    disk: Option<String>,
 }
 
 /// On what a node writes.
@@ -60,7 +64,8 @@ pub(super) enum Layer {
 pub fn run(common: &Common, json: bool) -> Result<(), super::Error> {
     let config = Config::read(&common.root)?;
     let facts = Facts::read(&common.root, &config).map_err(StatusError::Facts)?;
-    let rows: Vec<_> = config.nodes.iter().map(|node| row(node, &facts)).collect();
+    let generations = config.settings.folders.generations.path();
+    let rows: Vec<_> = config.nodes.iter().map(|node| row(node, &facts, generations)).collect();
     for note in &facts.notes {
         eprintln!("note: {note}");
     }
@@ -71,7 +76,7 @@ pub fn run(common: &Common, json: bool) -> Result<(), super::Error> {
     Ok(())
 }
 
-fn row(node: &Node, facts: &Facts) -> Row {
+fn row(node: &Node, facts: &Facts, folder: &Path) -> Row {
     let ip = node.file.ip;
     let client = facts.clients.iter().find(|client| client.address == ip);
     let up = facts.connected.contains(&ip) || client.is_some();
@@ -79,25 +84,28 @@ fn row(node: &Node, facts: &Facts) -> Row {
     let is_it = |host: &str| host == ip.to_string() || host == name || host.split('.').next() == Some(name);
     let generations = if up { facts.users.on(is_it) } else { Vec::new() };
     let iqn = target::iqn(ip);
-    let layer = match (node.file.persistent, &facts.targets) {
-        (None, _) => Layer::Memory,
-        (Some(_), None) => Layer::Unknown,
-        (Some(_), Some(served)) => {
-            let is_used = served.iter().any(|target| target.iqn == iqn && !target.sessions.is_empty());
-            if is_used {
-                Layer::Disk
-            } else {
-                Layer::DiskUnused
-            }
-        }
+    let used = |target: &&target::Served| target.iqn == iqn && !target.sessions.is_empty();
+    let (layer, disk) = match (node.file.persistent, &facts.targets) {
+        (None, _) => (Layer::Memory, None),
+        (Some(_), None) => (Layer::Unknown, None),
+        (Some(_), Some(served)) => match served.iter().find(used) {
+            Some(target) => (Layer::Disk, target.images.first().map(|image| image.display().to_string())),
+            None => (Layer::DiskUnused, None),
+        },
+    };
+    let came = client.and_then(|client| client.since);
+    let asked = match generations.as_slice() {
+        [one] => facts.asked.get(&(ip, folder.join(one))).copied(),
+        _ => None,
     };
     Row {
         node: node.name.to_string(),
         ip,
         up,
-        since: client.and_then(|client| client.since).map(|since| since.to_string()),
+        since: came.or(asked).map(|since| since.to_string()),
         generations,
         layer,
+        disk,
     }
 }
 
@@ -111,7 +119,7 @@ fn table(rows: &[Row]) -> String {
         };
         let layer = match row.layer {
             Layer::Memory if row.up => "memory",
-            Layer::Disk => "disk",
+            Layer::Disk => row.disk.as_deref().unwrap_or("disk"),
             Layer::DiskUnused if row.up => "not on its disk",
             Layer::Unknown => "not known",
             Layer::Memory | Layer::DiskUnused => "-",

@@ -50,7 +50,7 @@ fn what_is_not_known_is_said() {
     let ip = |number: u8| Ipv4Addr::new(10, 13, 20, number);
     let served = Served {
         iqn: target::iqn(ip(22)),
-        images: Vec::new(),
+        images: vec!["/srv/sidus/luns/n22.img".into()],
         initiators: Vec::new(),
         addresses: None,
         accounts: Vec::new(),
@@ -68,14 +68,22 @@ fn what_is_not_known_is_said() {
         connected: vec![ip(21), ip(22), ip(25)],
         clients: vec![facts::Client { address: ip(23), since: Some(Time::after(0)) }],
         users: users(&seen, &rmtab),
+        asked: facts::asked(
+            "1.5 server rpc.mountd[1]: authenticated mount request from 10.13.20.21:888 for \
+             /srv/sidus/generations/hpc/20261126-1 (/srv/sidus)\n\
+             2.5 server rpc.mountd[1]: authenticated mount request from 10.13.20.21:1 for \
+             /srv/sidus/generations/hpc/20261126-1 (/srv/sidus)\n\
+             3.5 server rpc.mountd[1]: authenticated unmount request from 10.13.20.21:1 for /x (/x)\n\
+             4.5 server rpc.mountd[1]: authenticated mount request from 10.13.20.25:1 for /srv/x (/srv)\nnonsense\n",
+        ),
         targets: Some(vec![served]),
         notes: Vec::new(),
     };
-    let rows: Vec<_> = config.nodes.iter().map(|node| row(node, &facts)).collect();
+    let rows: Vec<_> = config.nodes.iter().map(|node| row(node, &facts, Path::new("/srv/sidus/generations"))).collect();
     let expected = "\
 NODE  ADDRESS      IS    GENERATION                            WRITES TO        SINCE
-n21   10.13.20.21  up    hpc/20261126-1                        memory           not known
-n22   10.13.20.22  up    one of hpc/20261126-1, hpc/20261126-2  disk             not known
+n21   10.13.20.21  up    hpc/20261126-1                        memory           1970-01-01 00:00:02 UTC
+n22   10.13.20.22  up    one of hpc/20261126-1, hpc/20261126-2  /srv/sidus/luns/n22.img  not known
 n23   10.13.20.23  up    not known                             not on its disk  1970-01-01 00:00:00 UTC
 n24   10.13.20.24  down  -                                     -                -
 n25   10.13.20.25  up    not known                             memory           not known
