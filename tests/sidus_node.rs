@@ -269,6 +269,8 @@ fn a_hundred_nodes_are_no_burden() {
         &["target", "update"],
         &["init"],
         &["config"],
+        &["status"],
+        &["tree", "list"],
         &["node", "remove", "n200", "--discard-disk"],
     ] {
         let started = Instant::now();

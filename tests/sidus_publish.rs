@@ -61,6 +61,12 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
     for left in [".new", ".initrd"] {
         assert!(!machine.has(&format!("{GENERATIONS}/{left}")), "{left}");
     }
+    let of_first = || {
+        let folder = format!("{GENERATIONS}/{first}");
+        machine.state().into_iter().filter(|(path, _)| path.starts_with(&folder)).collect::<Vec<_>>()
+    };
+    let as_published = of_first();
+    assert!(as_published.len() > 20, "{as_published:?}");
     let published = machine.state();
     let said = machine.succeeds(&["publish", "hpc"]);
     assert!(said.contains(&format!("hpc is as generation {first}: nothing to publish\n")), "{said}");
@@ -96,6 +102,8 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
         machine.read(&format!("{GENERATIONS}/{third}/usr/lib/sidus/rootaufs-initramfs")),
         "rootaufs-initramfs 1\n"
     );
+
+    assert!(of_first() == as_published, "what comes later changes nothing in a generation");
 
     // Another kernel than its own would find no modules that fit it.
     let check = || machine::said(&machine.sidus(&["check"]));
