@@ -95,7 +95,12 @@ pub fn moves(node: &mut Node, words: &str, to: &str) -> Result<()> {
     let command = format!("sleep 1; rootaufs switch {words} >/run/switch.log 2>&1");
     node.run(&format!("setsid sh -c '{command}' </dev/null >/dev/null 2>&1 &"))?;
     let requested = Instant::now();
-    node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED)?;
+    let entered = node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED);
+    if let Err(error) = entered {
+        // Where nothing was stopped, that says why.
+        let said = node.output("cat /run/switch.log", TOLD)?.text;
+        return Err(error.context(format!("rootaufs switch said {said:?}")));
+    }
     node.wait_running()?;
     println!("sidus: moved to {to}, running after {:.1?}", requested.elapsed());
     runs_on(node, to)
