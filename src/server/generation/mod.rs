@@ -1,9 +1,9 @@
 //! Generations: what nodes mount, and nobody changes. See sidus(8), PUBLISHING.
 //!
 //! A generation of tree T is `GENERATIONS/T/NAME`, its kernel and initrd are in `TFTP/sidus/T/NAME`, and what is known of
-//! it is in `GENERATIONS/T/.NAME.json` and `.NAME.opened`. `GENERATIONS/T/current` leads to the one that nodes boot. All of these come into
-//! being by a rename, after all that is in them; and a node reads one file, its PXE entry, that names one generation for
-//! kernel, initrd and root, and is replaced by one rename.
+//! it is in `GENERATIONS/T/.NAME.json` and `.NAME.opened`. `GENERATIONS/T/current` leads to the one that nodes boot. All of
+//! these come into being by a rename, after all that is in them; and a node reads one file, its PXE entry, that names one
+//! generation for kernel, initrd and root, and is replaced by one rename.
 
 pub mod clone;
 pub mod compare;

@@ -270,8 +270,8 @@ fn prepare(
 
 /// What a person should know whose next publication takes longer.
 const NOT_TOLD: &str =
-    "the kernel does not tell which files mkinitramfs opened (fanotify(7) is for root, and not in a user namespace): \
-    the next publication makes a new initrd even if what changes is in no file that was";
+    "the kernel did not tell which files mkinitramfs opened (fanotify(7): it tells only root, outside of user namespaces): \
+    the next publication takes longer, since it makes a new initrd after almost any change";
 
 /// Has the list of what was opened for the initrd in the scratch folder; of an initrd of the generation before it is that
 /// one's. Whether there is one.
