@@ -94,32 +94,49 @@ fn a_node_with_a_disk_keeps_what_it_writes_and_nobody_else_gets_it() -> Result<(
     Ok(())
 }
 
-/// The lab's own tgtd leaves the server's address to the kernel's target. Who serves is a line of sidus.toml.
-fn serve_by(administrator: &Administrator, target: &str) -> Result<()> {
-    let drop_in = match target {
-        "tgt" => "[Service]\\nExecStart=\\nExecStart=/usr/sbin/tgtd -f\\n",
-        _ => "",
-    };
-    administrator.run(&format!(
-        "mkdir -p /run/systemd/system/tgt.service.d && printf '{drop_in}' >/run/systemd/system/tgt.service.d/sidus.conf && \
-         systemctl daemon-reload && systemctl restart tgt.service && \
-         sed -i 's/^target = .*/target = \"{target}\"/' /etc/sidus/sidus.toml && grep -q '^target = \"{target}\"' /etc/sidus/sidus.toml"
-    ))?;
-    administrator.sidus("init").map(drop)
+/// The server with its nodes' disks as volumes of `vg0`, by tgt, for as long as this value lives: scenarios that come
+/// later find it as it was, however this one ends.
+struct VolumesByTgt<'a>(&'a Administrator);
+
+impl<'a> VolumesByTgt<'a> {
+    fn begin(administrator: &'a Administrator) -> Result<Self> {
+        let begun = Self(administrator);
+        // The lab's own tgtd leaves the server's address to the kernel's target.
+        begun.serve_by("tgt", "[Service]\\nExecStart=\\nExecStart=/usr/sbin/tgtd -f\\n")?;
+        administrator.run(
+            "vgs vg0 2>/dev/null || { truncate -s 2G /srv/vg0 && vgcreate vg0 $(losetup -f --show /srv/vg0); } &&
+             sed -i 's/^# volume_group = .*/volume_group = \"vg0\"/' /etc/sidus/sidus.toml",
+        )?;
+        Ok(begun)
+    }
+
+    /// Who serves is a line of sidus.toml, which `sidus init` goes by.
+    fn serve_by(&self, target: &str, drop_in: &str) -> Result<()> {
+        let Self(administrator) = self;
+        administrator.run(&format!(
+            "mkdir -p /run/systemd/system/tgt.service.d && printf '{drop_in}' >/run/systemd/system/tgt.service.d/sidus.conf && \
+             systemctl daemon-reload && systemctl restart tgt.service && \
+             sed -i 's/^target = .*/target = \"{target}\"/' /etc/sidus/sidus.toml && grep -q '^target = \"{target}\"' /etc/sidus/sidus.toml"
+        ))?;
+        administrator.run("sidus init").map(drop)
+    }
+
+    /// By `run`, which does not panic.
+    fn undo(&self) -> Result<()> {
+        let Self(administrator) = self;
+        // Where a scenario has not come to its end, its node is there still.
+        administrator.run("sidus node remove node203 --discard-disk --force")?;
+        administrator.run("sed -i 's/^volume_group = /# &/' /etc/sidus/sidus.toml")?;
+        self.serve_by("lio", "")
+    }
 }
 
-/// Disks are made in the volume group `vg0` from now on, or as files.
-fn make_disks_in(administrator: &Administrator, group: Option<&str>) -> Result<()> {
-    let change = match group {
-        Some(group) => {
-            administrator.run(&format!(
-                "vgs {group} 2>/dev/null || {{ truncate -s 2G /srv/{group}; vgcreate {group} $(losetup -f --show /srv/{group}); }}"
-            ))?;
-            format!("s/^# volume_group = .*/volume_group = \"{group}\"/")
+impl Drop for VolumesByTgt<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.undo() {
+            eprintln!("the server is not as it was before: {error}");
         }
-        None => "s/^volume_group = /# &/".to_owned(),
-    };
-    administrator.run(&format!("sed -i '{change}' /etc/sidus/sidus.toml")).map(drop)
+    }
 }
 
 const VOLUMES: &str = "lvs --noheadings -o lv_name vg0 | tr -d ' '";
@@ -130,8 +147,7 @@ fn a_node_with_a_volume_by_tgt_keeps_what_it_writes() -> Result<()> {
     let target = format!("iqn.2026-01.io.sidus.target:{}", address(NODE));
     let administrator = Administrator::comes()?;
     let generation = administrator.current()?;
-    serve_by(&administrator, "tgt")?;
-    make_disks_in(&administrator, Some("vg0"))?;
+    let volumes = VolumesByTgt::begin(&administrator)?;
     administrator.add(NODE, "--persistent 400M")?;
     assert_eq!(administrator.run(VOLUMES)?, "sidus-node203\n");
     assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
@@ -180,8 +196,7 @@ fn a_node_with_a_volume_by_tgt_keeps_what_it_writes() -> Result<()> {
         administrator.run(&format!("{VOLUMES}; ls /srv/sidus/luns /etc/tgt/conf.d | grep node203 || true"))?,
         ""
     );
-    make_disks_in(&administrator, None)?;
-    serve_by(&administrator, "lio")?;
+    drop(volumes);
     assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
     Ok(())
 }
