@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 use lexopt::Parser;
 
+use crate::switch::come_up::{Trial, WITHIN};
 use crate::switch::Request;
 
 /// What `rootaufs --help` prints.
@@ -16,7 +17,8 @@ rootaufs makes the root of a diskless node: the NFS root read-only, a writable l
   rootaufs status [--json]                       on a running node: what its root is made of
   rootaufs keep [--session N]                    start what logs the iSCSI session in again, where that has ended
   rootaufs lease DEVICE                          renew the DHCP lease of a network interface (run by systemd)
-  rootaufs switch [--dry-run] [GENERATION]       move the node to another generation of its tree, else the newest
+  rootaufs switch [--dry-run] [--within SECONDS] [GENERATION]
+                                                 move the node to another generation of its tree, else the newest
   rootaufs watch                                 tell what goes wrong on a running node (run by systemd)
   rootaufs check-credentials FILE                whether a file can be /etc/sidus/iscsi.conf
   rootaufs --version | --help
@@ -53,6 +55,10 @@ pub enum Verb {
     Switch(Request),
     /// What a switch leaves for its end.
     FinishSwitch,
+    /// Wait until systemd has entered the next root.
+    EnterSwitch(Trial),
+    /// See whether it comes up.
+    WatchSwitch(Trial),
     /// Become the init of a tree, to see whether it can run.
     TryInit {
         /// The tree.
@@ -86,8 +92,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             Some("status") => Verb::Status { json: false },
             Some("lease") => Verb::Lease { device: parser.value()?.string()? },
             Some("watch") => Verb::Watch,
-            Some("switch") => Verb::Switch(Request { generation: None, dry_run: false }),
+            Some("switch") => Verb::Switch(Request { generation: None, dry_run: false, within: WITHIN }),
             Some("switch-finish") => Verb::FinishSwitch,
+            Some("switch-enter") => Verb::EnterSwitch(trial(&mut parser)?),
+            Some("switch-watch") => Verb::WatchSwitch(trial(&mut parser)?),
             Some("switch-try") => Verb::TryInit { root: parser.value()?.into() },
             Some("check-credentials") => Verb::CheckCredentials { file: parser.value()?.into() },
             _ => return Err(format!("no such command: {}", name.to_string_lossy()).into()),
@@ -100,6 +108,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
             (Long("root"), Verb::Plan { tree, .. }) => *tree = Some(parser.value()?.into()),
             (Long("session"), Verb::Keep { session }) => *session = Some(parser.value()?.parse()?),
             (Long("dry-run"), Verb::Switch(request)) => request.dry_run = true,
+            (Long("within"), Verb::Switch(request)) => request.within = parser.value()?.parse()?,
             (Value(name), Verb::Switch(request)) if request.generation.is_none() => {
                 request.generation = Some(name.string()?);
             }
@@ -109,6 +118,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, lexo
         }
     }
     Ok(verb)
+}
+
+fn trial(parser: &mut Parser) -> Result<Trial, lexopt::Error> {
+    let from = parser.value()?.string()?;
+    let to = parser.value()?.string()?;
+    Ok(Trial { from, to, within: parser.value()?.parse()? })
 }
 
 #[cfg(test)]
@@ -131,11 +146,12 @@ mod tests {
                 Verb::Plan { cmdline: Some("aufs=off".to_owned()), tree: Some(PathBuf::from("/srv/tree")) },
             ),
             ("watch", Verb::Watch),
-            ("switch", Verb::Switch(Request { generation: None, dry_run: false })),
+            ("switch", Verb::Switch(Request { generation: None, dry_run: false, within: 300 })),
             (
-                "switch 20261126-1 --dry-run",
-                Verb::Switch(Request { generation: Some("20261126-1".to_owned()), dry_run: true }),
+                "switch 20261126-1 --dry-run --within=0",
+                Verb::Switch(Request { generation: Some("20261126-1".to_owned()), dry_run: true, within: 0 }),
             ),
+            ("switch-watch a b 60", Verb::WatchSwitch(Trial { from: "a".to_owned(), to: "b".to_owned(), within: 60 })),
             ("switch-finish", Verb::FinishSwitch),
             ("switch-try /run/nextroot/aufs", Verb::TryInit { root: PathBuf::from("/run/nextroot/aufs") }),
             ("check-credentials x", Verb::CheckCredentials { file: PathBuf::from("x") }),
@@ -156,6 +172,7 @@ mod tests {
             ("keep --json", "invalid option '--json'"),
             ("plan --cmdline", "missing argument for option '--cmdline'"),
             ("switch a b", "unexpected argument \"b\""),
+            ("switch --within soon", "cannot parse argument \"soon\": invalid digit found in string"),
             ("switch --json", "invalid option '--json'"),
             ("status x", "unexpected argument \"x\""),
             ("-x", "invalid option '-x'"),

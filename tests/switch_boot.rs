@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::trouble_on_console;
+use common::power_off_after_trouble;
 use sidus_lab::address::address;
 use sidus_lab::target::{initiator, Target};
 use sidus_lab::{Lab, Node, Result, Suite};
@@ -18,6 +18,9 @@ const TOLD: Duration = Duration::from_secs(90);
 /// The keeper's process, and whether it runs.
 const KEEPER: &str = "grep -o '\"pid\":[0-9]*' /run/sidus/keeper.json; \
                       grep -lx '@rootaufs' /proc/[0-9]*/cmdline -z 2>/dev/null || true";
+
+/// From the time that a node has to come up until it has seen that it does not: it looks every 15 seconds.
+const SEEN: Duration = Duration::from_secs(240);
 
 /// Generations of a tree on the server: `a`, which is current, and `b`. They share all files but those of `/etc`.
 struct Generations {
@@ -35,6 +38,13 @@ impl Generations {
         let generations = Self { lab, folder };
         generations.publish("a")?;
         Ok(generations)
+    }
+
+    /// One more generation, `c`, which does not come up: its `/etc` is what this script makes of it, in there.
+    fn make_bad(&self, script: &str) -> Result<()> {
+        let own = format!("{}/c", self.folder.rsplit('/').next().unwrap_or_default());
+        let tree = self.lab.own_tree(Suite::Trixie, &own)?;
+        self.lab.server().run(&format!("cd {tree}/etc && echo c >generation && {script}")).map(drop)
     }
 
     fn publish(&self, name: &str) -> Result<()> {
@@ -79,13 +89,18 @@ impl Moving {
         Ok(())
     }
 
-    /// Moves by `rootaufs switch`, with these `words` for it.
-    fn moves(&mut self, words: &str, from: &str, to: &str) -> Result<()> {
+    /// Asks for a switch, with these `words` for it; systemd enters `to`.
+    fn enters(&mut self, words: &str, to: &str) -> Result<()> {
         // The command channel ends with all other services: the answer comes before.
         let command = format!("sleep 1; rootaufs switch {words} >/run/switch.log 2>&1");
         self.node.run(&format!("setsid sh -c '{command}' </dev/null >/dev/null 2>&1 &"))?;
+        self.node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED).map(drop)
+    }
+
+    /// Moves by `rootaufs switch`, with these `words` for it.
+    fn moves(&mut self, words: &str, from: &str, to: &str) -> Result<()> {
         let requested = Instant::now();
-        self.node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED)?;
+        self.enters(words, to)?;
         let stopped = requested.elapsed();
         self.node.wait_running()?;
         println!("switch: services stopped after {stopped:.1?}, running after {:.1?}", requested.elapsed());
@@ -99,6 +114,20 @@ impl Moving {
         assert_eq!(self.node.run("findmnt -rno TARGET | grep -c -e '^/$' -e '^/run/nextroot'")?, "1\n");
         let again = self.node.run(&format!("rootaufs switch {to}"))?;
         assert_eq!(again, format!("this node runs on {to} already: nothing is done\n"));
+        Ok(())
+    }
+
+    /// Moves to the bad generation, and returns from it: `why` is what it says of it.
+    fn returns(&mut self, words: &str, to: &str, why: &str) -> Result<()> {
+        self.enters(words, "c")?;
+        self.node.expect(&format!("rootaufs: FAILED: switch to c: come up: {why}"), SEEN)?;
+        self.node.expect(&format!("rootaufs: now: back to {to}"), STOPPED)?;
+        self.node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED)?;
+        self.node.wait_running()?;
+        self.runs_on(to)?;
+        let status = self.node.run("rootaufs status; cat /run/motd.d/sidus")?;
+        assert!(status.contains("failed      switch to c: come up") && status.contains(why), "{status}");
+        assert!(status.contains("WARNING: this node did not boot as asked: switch to c: come up: "), "{status}");
         Ok(())
     }
 }
@@ -119,6 +148,14 @@ fn from_memory_to_the_next_generation() -> Result<()> {
         missing.contains("there is no generation \"c\" in 10.13.20.13:") && missing.ends_with("\n1\n"),
         "{missing}"
     );
+    // One that systemd enters, and that waits there for a person.
+    generations.make_bad(
+        "printf '[Unit]\\nDefaultDependencies=no\\nOnFailure=emergency.target\\nOnFailureJobMode=replace-irreversibly\\n\\
+         [Service]\\nType=oneshot\\nExecStart=false\\n' >systemd/system/breaks.service && \
+         mkdir -p systemd/system/sysinit.target.wants && \
+         ln -s ../breaks.service systemd/system/sysinit.target.wants/breaks.service",
+    )?;
+    moving.returns("c", "b", "systemd says maintenance; failed: breaks.service")?;
     // One whose init cannot be run leaves the node where it is, and the server knows: it was asked for this one last.
     let own = format!("grep '^{}:{}/b:' /var/lib/nfs/rmtab", address(160), generations.folder);
     let asked = generations.lab.server().run(&own)?;
@@ -136,8 +173,7 @@ fn from_memory_to_the_next_generation() -> Result<()> {
     let kernel = moving.node.run("rootaufs switch a 2>&1; echo $?")?;
     assert!(kernel.contains("has no modules of the kernel that runs") && kernel.ends_with("\n3\n"), "{kernel}");
     moving.runs_on("b")?;
-    moving.node.power_off()?;
-    trouble_on_console(&mut moving.node)
+    power_off_after_trouble(&mut moving.node)
 }
 
 #[test]
@@ -157,8 +193,16 @@ fn with_a_layer_that_is_kept_there_and_back() -> Result<()> {
     moving.moves("a", "b", "a")?;
     assert_eq!(moving.node.run("cat /etc/written; ls /etc/debian_version 2>/dev/null || true")?, "before\nbetween\n");
     assert_eq!(moving.node.run(KEEPER)?, keeper);
-    moving.node.power_off()?;
-    trouble_on_console(&mut moving.node)?;
+    // One that never comes to its end.
+    generations.make_bad(
+        "printf '[Service]\\nType=oneshot\\nExecStart=sleep infinity\\n' >systemd/system/hangs.service && \
+         mkdir -p systemd/system/multi-user.target.wants && \
+         ln -s ../hangs.service systemd/system/multi-user.target.wants/hangs.service",
+    )?;
+    moving.returns("--within 60 c", "a", "after 60 s systemd says starting; not done: hangs.service")?;
+    assert_eq!(moving.node.run("cat /etc/written")?, "before\nbetween\n");
+    assert_eq!(moving.node.run(KEEPER)?, keeper);
+    power_off_after_trouble(&mut moving.node)?;
     let console = common::since_boot(&mut moving.node)?;
     let ended = "rootaufs: shutdown: /dev/sda is clean, and the session is logged out";
     assert!(console.contains(ended), "{}", moving.node.console().tail());

@@ -14,6 +14,7 @@ use sidus::network::lease;
 use sidus::preview::preview;
 use sidus::report::{Report, REPORT};
 use sidus::status::{describe, Now};
+use sidus::switch::come_up;
 use sidus::switch::finish::{finish, try_init};
 use sidus::switch::switch;
 use sidus::watch::watch;
@@ -54,6 +55,14 @@ fn main() -> ExitCode {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
         },
+        Verb::EnterSwitch(trial) => match come_up::enter(root, &trial) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error.to_string(), 1),
+        },
+        Verb::WatchSwitch(trial) => {
+            come_up::watch(root, &trial);
+            ExitCode::SUCCESS
+        }
         Verb::TryInit { root } => match try_init(&root) {
             Err(error) => complain(&error.to_string(), 1),
         },

@@ -170,6 +170,8 @@ pub struct Tree {
     pub exists: bool,
     /// Whether it has the modules of the kernel that runs.
     pub kernel: bool,
+    /// Whether the unit that finishes a switch is there, and wanted: from here, too, a node may have to move.
+    pub unit: bool,
     /// Whether it has systemd, and says what it is (os-release(5)): else systemd does not enter it.
     pub init: bool,
 }
@@ -187,7 +189,7 @@ impl Tree {
                 Err(FactsError::Generation { name: name.to_owned(), file: path.display().to_string(), errno })
             }
         };
-        let mut found = Self { name: name.to_owned(), exists: false, kernel: false, init: false };
+        let mut found = Self { name: name.to_owned(), exists: false, kernel: false, unit: false, init: false };
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let Some(tree) = open(&folder, Path::new(name), flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?
         else {
@@ -197,6 +199,7 @@ impl Tree {
         let release = has(Path::new("etc/os-release"))? || has(Path::new("usr/lib/os-release"))?;
         found.exists = true;
         found.kernel = has(&Path::new(MODULES).join(kernel).join("modules.dep"))?;
+        found.unit = has(Path::new(UNIT))? && has(Path::new(WISH))?;
         found.init = release && has(Path::new(INIT))?;
         Ok(found)
     }
@@ -259,20 +262,24 @@ mod tests {
         make("a/usr/lib/systemd/systemd");
         make("a/usr/lib/os-release");
         make("a/usr/lib/modules/6.12/modules.dep");
+        make("a/usr/lib/systemd/system/sidus-switch.service");
+        make("a/usr/lib/systemd/system/systemd-soft-reboot.service.wants/x");
+        let wants = "a/usr/lib/systemd/system/systemd-soft-reboot.service.wants/sidus-switch.service";
+        link("../sidus-switch.service", wants);
         link("usr/lib", "a/lib");
         make("b/usr/lib/systemd/systemd");
         link("/a", "c");
         let fd = fs::File::open(&folder).unwrap();
         for (name, kernel, expected) in [
-            ("a", "6.12", (true, true, true)),
-            ("a", "6.1", (true, false, true)),
+            ("a", "6.12", (true, true, true, true)),
+            ("a", "6.1", (true, false, true, true)),
             // Without an os-release(5).
-            ("b", "6.12", (true, false, false)),
-            ("c", "6.12", (false, false, false)),
-            ("d", "6.12", (false, false, false)),
+            ("b", "6.12", (true, false, false, false)),
+            ("c", "6.12", (false, false, false, false)),
+            ("d", "6.12", (false, false, false, false)),
         ] {
             let tree = Tree::read(&fd, name, kernel).unwrap();
-            assert_eq!((tree.exists, tree.kernel, tree.init), expected, "{name} {kernel}");
+            assert_eq!((tree.exists, tree.kernel, tree.init, tree.unit), expected, "{name} {kernel}");
         }
         fs::remove_dir_all(&folder).unwrap();
     }

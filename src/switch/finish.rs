@@ -7,21 +7,26 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use miniserde::json;
 use rustix::process::{chdir, chroot};
 
+use super::come_up::Trial;
+use super::command::run;
 use super::facts::INIT;
 use super::plan::{self, Next};
 use super::step::{self, Machine};
-use super::{ask_again, FAILED, NEXT, NOTE};
+use super::{ask_again, come_up, told, FAILED, NEXT, NOTE};
 use crate::folder::Folder;
 use crate::generation::{self, Place};
 use crate::kmsg::{Level, Log};
 use crate::mount;
 use crate::report::{micros, steps, FailureReport, Report};
 use crate::shutdown::kill_others;
+
+/// How long systemd may take to forget what has failed.
+const RESET: Duration = Duration::from_secs(15);
 
 /// Finishes the switch of the machine whose root is `root`; whether the next root is the new one. Whatever happens is in
 /// the log and in the report.
@@ -38,6 +43,10 @@ pub fn finish(root: &Path) -> bool {
             return false;
         }
     };
+    // systemd keeps in mind what has failed, units that the new root does not have too, and would be degraded by it.
+    if let Err(error) = run("systemctl", &["reset-failed"], RESET) {
+        log.say(Level::Warning, &format!("switch: what has failed on the old root counts on the new one: {error}"));
+    }
     match step::apply(&plan::finish(&next), Machine::this(root), &log) {
         Ok(applied) => {
             let mut report = next.report;
@@ -45,6 +54,13 @@ pub fn finish(root: &Path) -> bool {
             report.total_us = report.total_us.saturating_add(micros(start.elapsed()));
             told(&log, report.write(root).and_then(|()| generation::forget(root)));
             log.say(Level::Info, &format!("switch: systemd enters {}", next.to));
+            if next.within > 0 {
+                let trial = Trial { from: next.from, to: next.to, within: next.within };
+                if let Err(error) = come_up::stay_behind(root, &trial) {
+                    let words = format!("switch: nobody sees whether {} comes up: {error}", trial.to);
+                    log.say(Level::Warning, &words);
+                }
+            }
             true
         }
         Err(failed) => {
@@ -67,12 +83,6 @@ pub fn finish(root: &Path) -> bool {
             told(&log, report.and_then(|report| report.write(root)));
             false
         }
-    }
-}
-
-fn told(log: &Log, written: io::Result<()>) {
-    if let Err(error) = written {
-        log.say(Level::Warning, &format!("cannot write the report /run/sidus/report.json: {error}"));
     }
 }
 

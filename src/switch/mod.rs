@@ -11,8 +11,10 @@
 //! 3. **[Finish](finish).** When all services have stopped, sidus-switch.service runs the copy of this program on the
 //!    stage: the union that ends is made read-only, and only then the same layer is stacked on the new tree; the new union
 //!    is moved onto [`NEXT`], which systemd enters. Where that fails, all of it is undone, the stage is no root that
-//!    systemd would enter, and so it starts the old one again.
+//!    systemd would enter, and so it starts the old one again. Where what was entered does not [come up](come_up), the
+//!    node moves back.
 
+pub mod come_up;
 pub mod command;
 pub mod facts;
 pub mod finish;
@@ -20,6 +22,7 @@ pub mod plan;
 pub mod step;
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -38,7 +41,7 @@ use crate::generation::{LookError, Place};
 use crate::iscsi::deadline::{within, Deadline};
 use crate::kmsg::{Level, Log};
 use crate::mount::{self, MountError};
-use crate::report::{micros, steps};
+use crate::report::{micros, steps, FailureReport};
 
 /// Where systemd looks for the root that a soft reboot shall enter.
 pub const NEXT: &str = "/run/nextroot";
@@ -114,6 +117,8 @@ pub struct Request {
     pub generation: Option<String>,
     /// Nothing is done: what would be is said.
     pub dry_run: bool,
+    /// How long the generation may take to come up, in seconds, before the node returns; 0 where it never does.
+    pub within: u32,
 }
 
 /// Moves the machine whose root is `root`; says what comes now.
@@ -121,6 +126,11 @@ pub struct Request {
 /// # Errors
 /// [`SwitchError`]: nothing has changed.
 pub fn switch(root: &Path, request: &Request) -> Result<String, SwitchError> {
+    turn_to(root, request, None)
+}
+
+/// As [`switch`]; the report will have the `failure` that led to it.
+fn turn_to(root: &Path, request: &Request, failure: Option<FailureReport>) -> Result<String, SwitchError> {
     let start = Instant::now();
     let log = Log::open(root);
     let _lock = lock(root)?;
@@ -130,7 +140,7 @@ pub fn switch(root: &Path, request: &Request) -> Result<String, SwitchError> {
     let generations = place.look()?;
     let name = request.generation.as_ref().unwrap_or(&generations.current);
     let tree = Tree::read(generations.folder(), name, &local.kernel)?;
-    let plan = match decide(&local, &place, &tree)? {
+    let plan = match decide(&local, &place, &tree, request.within)? {
         Decision::Stay => return Ok(format!("this node runs on {name} already: nothing is done\n")),
         Decision::Move(plan) => plan,
     };
@@ -147,6 +157,7 @@ pub fn switch(root: &Path, request: &Request) -> Result<String, SwitchError> {
     let mut next = plan.next;
     next.report.steps = steps(&applied.done);
     next.report.total_us = micros(start.elapsed());
+    next.report.failure = failure.or(next.report.failure);
     let asked = leave_note(&next).map_err(SwitchError::from).and_then(|()| ask_systemd(local.stale_init));
     if let Err(error) = asked {
         // All that was made is on the stage, and goes with it.
@@ -155,7 +166,11 @@ pub fn switch(root: &Path, request: &Request) -> Result<String, SwitchError> {
         return Err(error);
     }
     log.say(Level::Info, &format!("switch: {} is ready, and systemd restarts the node's services on it", next.to));
-    Ok(format!("{} is ready: all services stop now, and start again on it\n", next.to))
+    let back = match next.within {
+        0 => String::new(),
+        within => format!("; where it does not come up within {within} s, the node returns to {}", next.from),
+    };
+    Ok(format!("{} is ready: all services stop now, and start again on it{back}\n", next.to))
 }
 
 impl<'a> Machine<'a> {
@@ -181,6 +196,12 @@ fn ask_again(place: &Place) {
     let tree = place.tree(&place.running);
     // What went wrong is said already.
     let _ = within(Deadline::after(step::MOUNT), move || tree.open());
+}
+
+fn told(log: &Log, written: io::Result<()>) {
+    if let Err(error) = written {
+        log.say(Level::Warning, &format!("cannot write the report /run/sidus/report.json: {error}"));
+    }
 }
 
 /// Leaves on the stage what finishes the switch. It runs when the old root is to be written by nobody: not from there.

@@ -48,6 +48,12 @@ pub enum Refusal {
     /// The place for the next root.
     #[error("{0} is mounted on {NEXT} already")]
     Taken(String),
+    /// Nobody would finish the way back.
+    #[error("generation {name} lacks sidus-switch.service, without which the node could not return from it")]
+    OneWay {
+        /// The generation.
+        name: String,
+    },
     /// No such generation.
     #[error("there is no generation {name:?} in {folder}")]
     Missing {
@@ -74,6 +80,7 @@ impl Refusal {
             }
             Self::NoUnion => "reboot the node with aufs=tmpfs or aufs=iscsi",
             Self::Unit => "install rootaufs into the tree again (initramfs-hooks/install), publish it, and reboot once",
+            Self::OneWay { .. } => "install rootaufs into the tree again (initramfs-hooks/install), and publish it",
             Self::Taken(_) => "unmount it first (umount -R /run/nextroot)",
             Self::Missing { .. } => "sidus tree list, on the server, says which there are",
             Self::Init { .. } => "publish the tree again",
@@ -110,6 +117,10 @@ pub struct Plan {
 pub struct Next {
     /// The generation.
     pub to: String,
+    /// The one that the node ran on.
+    pub from: String,
+    /// How long the new one may take to come up, in seconds; 0 where that does not matter.
+    pub within: u32,
     /// The work directory of the layer, where the layer is kept and still to be stacked.
     pub work: Option<String>,
     /// What the report will be.
@@ -143,11 +154,11 @@ impl Local {
     }
 }
 
-/// Decides what is to be done to move a node to a `tree` of its `place`.
+/// Decides what is to be done to move a node to a `tree` of its `place`, which may take `within` seconds to come up.
 ///
 /// # Errors
 /// [`Refusal`]
-pub fn decide(local: &Local, place: &Place, tree: &Tree) -> Result<Decision, Refusal> {
+pub fn decide(local: &Local, place: &Place, tree: &Tree, within: u32) -> Result<Decision, Refusal> {
     local.check()?;
     let name = &tree.name;
     if *name == place.running {
@@ -158,6 +169,9 @@ pub fn decide(local: &Local, place: &Place, tree: &Tree) -> Result<Decision, Ref
     }
     if !tree.init {
         return Err(Refusal::Init { name: name.clone() });
+    }
+    if !tree.unit {
+        return Err(Refusal::OneWay { name: name.clone() });
     }
     if !tree.kernel {
         return Err(Refusal::Kernel { name: name.clone(), kernel: local.kernel.clone() });
@@ -193,7 +207,10 @@ pub fn decide(local: &Local, place: &Place, tree: &Tree) -> Result<Decision, Ref
         steps.push(Step::TryInit { root: at(UNION) });
         None
     };
-    Ok(Decision::Move(Plan { steps, next: Next { to: name.clone(), work, report } }))
+    Ok(Decision::Move(Plan {
+        steps,
+        next: Next { to: name.clone(), from: place.running.clone(), within, work, report },
+    }))
 }
 
 /// What is done when all services have stopped, for `root` to be followed by what is on the stage.

@@ -34,11 +34,11 @@ fn local(persistent: bool) -> Local {
 }
 
 fn tree(name: &str) -> Tree {
-    Tree { name: name.to_owned(), exists: true, kernel: true, init: true }
+    Tree { name: name.to_owned(), exists: true, kernel: true, unit: true, init: true }
 }
 
 fn plan(local: &Local) -> Plan {
-    match decide(local, &place(), &tree("20261126-2")).unwrap() {
+    match decide(local, &place(), &tree("20261126-2"), 300).unwrap() {
         Decision::Move(plan) => plan,
         Decision::Stay => panic!("it stays"),
     }
@@ -129,7 +129,7 @@ fn the_report_says_where_the_node_is_then_and_where_it_came_from() {
 
 #[test]
 fn a_node_that_runs_on_it_stays() {
-    assert_eq!(decide(&local(true), &place(), &tree("20261126-1")), Ok(Decision::Stay));
+    assert_eq!(decide(&local(true), &place(), &tree("20261126-1"), 300), Ok(Decision::Stay));
 }
 
 #[test]
@@ -191,18 +191,24 @@ fn what_cannot_be_moved_is_refused_with_what_can_be_done() {
         ),
         (
             with(&|_| {}),
+            Tree { unit: false, ..there.clone() },
+            "generation 20261126-2 lacks sidus-switch.service, without which the node could not return from it",
+            false,
+        ),
+        (
+            with(&|_| {}),
             Tree { kernel: false, ..there.clone() },
             "generation 20261126-2 has no modules of the kernel that runs, 6.12.1-amd64",
             true,
         ),
     ];
     for (local, tree, words, reboot) in table {
-        let refusal = decide(&local, &place(), &tree).unwrap_err();
+        let refusal = decide(&local, &place(), &tree, 300).unwrap_err();
         assert_eq!((refusal.to_string().as_str(), refusal.needs_reboot()), (words, reboot));
         assert_eq!(refusal.remedy().contains("reboot the node (systemctl reboot)"), reboot, "{words}");
     }
     let left = with(&|local| local.stage = Stage::Left);
-    assert!(decide(&left, &place(), &there).is_ok());
+    assert!(decide(&left, &place(), &there, 300).is_ok());
 }
 
 #[test]

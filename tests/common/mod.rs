@@ -44,8 +44,21 @@ pub fn since_boot(node: &mut Node) -> Result<String> {
 /// Demands that no unit failed or held the end up.
 pub fn trouble_on_console(node: &mut Node) -> Result<()> {
     let console = since_boot(node)?;
+    trouble_in(&console, node);
+    Ok(())
+}
+
+/// As [`power_off`], of a node on whose console other trouble is already.
+pub fn power_off_after_trouble(node: &mut Node) -> Result<()> {
+    let before = node.console().text()?.len();
+    node.power_off()?;
+    let console = node.console().text()?;
+    trouble_in(console.get(before..).unwrap_or_default(), node);
+    Ok(())
+}
+
+fn trouble_in(console: &str, node: &mut Node) {
     for trouble in ["timed out", "Timed out", "Failed to unmount", "Failed unmounting", "FAILED"] {
         assert!(!console.contains(trouble), "{trouble:?} is on the console:\n{}", node.console().tail());
     }
-    Ok(())
 }

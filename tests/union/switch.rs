@@ -87,8 +87,8 @@ fn plan(persistent: bool) -> Plan {
         stage: Stage::Free,
         tmpfs: sidus::options::TmpfsLimits::default(),
     };
-    let tree = Tree { name: "b".to_owned(), exists: true, kernel: true, init: true };
-    let decided = decide(&local, &place, &tree).unwrap();
+    let tree = Tree { name: "b".to_owned(), exists: true, kernel: true, unit: true, init: true };
+    let decided = decide(&local, &place, &tree, 300).unwrap();
     let mut plan = match decided {
         Decision::Move(plan) => Some(plan),
         Decision::Stay => None,
