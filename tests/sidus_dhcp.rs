@@ -60,7 +60,14 @@ fn another_server_in_the_nodes_network_is_found() {
     }
     std::thread::scope(|scope| {
         let alone = scope.spawn(|| check("alone", "no", &[]).0);
-        let (text, _) = check("second", "yes", &[]);
+        let patient = scope.spawn(|| check("patient", "yes", &["--patient"]).0);
+        // It looks for three seconds whether anybody has the address; what needs none is answered at once.
+        let (text, took) = check("second", "yes", &[]);
+        println!("asking, it took {took:?} with all that stands around it");
+        assert_eq!(text.matches("answers DHCP").count(), 1, "{text}");
+        let (before, after) = text.split_once(" answers DHCP in 10.13.20.0/24 as well: a node obeys").unwrap();
+        assert!(before.contains("\n10.13.20.66 (") && after.contains("--no-dhcp\n"), "{text}");
+        let text = patient.join().unwrap();
         assert_eq!(text.matches("answers DHCP").count(), 1, "{text}");
         let (before, after) = text.split_once(" answers DHCP in 10.13.20.0/24 as well, and offers 10.13.20.1").unwrap();
         assert!(before.contains("\n10.13.20.66 (") && after.contains("--no-dhcp\n"), "{text}");

@@ -1,5 +1,5 @@
 //! The two messages of DHCP that renewing a lease takes (RFC 2131 4.3.2, 4.4.5; options: RFC 2132), and for `sidus check`
-//! the two that find servers (4.3.1).
+//! those that find servers (4.3.1, 4.3.5).
 //!
 //! ```text
 //! op u8 | htype u8 | hlen u8 | hops u8 | xid u32 | secs u16 | flags u16
@@ -86,6 +86,15 @@ pub fn discover(xid: [u8; 4], hardware: Hardware) -> Vec<u8> {
     message(xid, [0x80, 0], hardware, Ipv4Addr::UNSPECIFIED, &options)
 }
 
+/// What there is to know beside the address, which the asker has (DHCPINFORM). A server answers that at once: it does not
+/// look first whether anybody has the address that it would offer.
+#[cfg(feature = "server")]
+#[must_use]
+pub fn inform(xid: [u8; 4], hardware: Hardware, address: Ipv4Addr) -> Vec<u8> {
+    // Message type 8; wanted: mask, router, server.
+    message(xid, [0; 2], hardware, address, &[53, 1, 8, 55, 3, 1, 3, 54, 255])
+}
+
 fn message(xid: [u8; 4], flags: [u8; 2], hardware: Hardware, address: Ipv4Addr, options: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(SHORTEST);
     bytes.extend([1, ETHERNET, 6, 0]);
@@ -118,22 +127,40 @@ pub fn parse(bytes: &[u8], xid: [u8; 4], hardware: Hardware) -> Option<Answer> {
     }
 }
 
+/// What a server has for who asks.
+#[cfg(feature = "server")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Offered {
+    /// An address.
+    Address(Ipv4Addr),
+    /// What to boot, and no address.
+    Boot,
+    /// An answer to [`inform`].
+    Facts,
+}
+
 /// What a server offers.
 #[cfg(feature = "server")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offer {
-    /// The address; none from a server that only says what to boot.
-    pub address: Ipv4Addr,
+    /// What.
+    pub what: Offered,
     /// Who offers it, where that is said.
     pub server: Option<Ipv4Addr>,
 }
 
-/// The answer to [`discover`]; `None` for all else that may come.
+/// The answer to [`discover`] or [`inform`]; `None` for all else that may come.
 #[cfg(feature = "server")]
 #[must_use]
 pub fn offer(bytes: &[u8], xid: [u8; 4], hardware: Hardware) -> Option<Offer> {
     let Reply { kind, address, server, .. } = reply(bytes, xid, hardware)?;
-    (kind == 2).then_some(Offer { address, server })
+    let what = match kind {
+        2 if address.is_unspecified() => Offered::Boot,
+        2 => Offered::Address(address),
+        5 => Offered::Facts,
+        _ => return None,
+    };
+    Some(Offer { what, server })
 }
 
 /// What a server's message says.

@@ -18,13 +18,16 @@ use rustix::rand::{getrandom, GetRandomFlags};
 
 use super::Finding;
 use crate::bytes::Reader;
-use crate::network::dhcp::{discover, offer, Hardware};
+use crate::network::dhcp::{discover, inform, offer, Hardware, Offered};
 use crate::server::config::{Config, DhcpService};
 
-/// How long it listens. dnsmasq(8) looks for three seconds whether anybody has the address before it offers it.
-const LISTEN: Duration = Duration::from_secs(5);
+/// How long it listens: who answers later does not come before this server, which has the addresses of its nodes ready.
+const LISTEN: Duration = Duration::from_millis(700);
+/// How long, for whom time does not matter. A server may look first whether anybody has the address that it will offer,
+/// as dnsmasq(8) does for three seconds, and not answer the question that needs no address.
+const PATIENT: Duration = Duration::from_secs(5);
 /// When it asks a second time: one message may get lost.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(250);
 /// No Ethernet frame is longer, in bytes.
 const MAX_FRAME: usize = 2048;
 /// Someone may answer without end, each time by another name.
@@ -43,15 +46,15 @@ pub(super) struct Offer {
     pub(super) server: Ipv4Addr,
     /// The card that it came from: the server's, or a relay's.
     pub(super) hardware: Hardware,
-    /// The address; a server that only says what to boot has none.
-    pub(super) address: Ipv4Addr,
+    /// What.
+    pub(super) what: Offered,
 }
 
-/// What other machines offer where this one has `own`.
+/// What other machines offer where this one has `own`; to be `patient` takes five seconds.
 ///
 /// # Errors
 /// Why nobody was asked.
-pub(super) fn ask(own: Ipv4Addr) -> Result<Vec<Offer>, String> {
+pub(super) fn ask(own: Ipv4Addr, patient: bool) -> Result<Vec<Offer>, String> {
     let (name, link) = interface(own)?;
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied => "root alone can ask".to_owned(),
@@ -60,7 +63,7 @@ pub(super) fn ask(own: Ipv4Addr) -> Result<Vec<Offer>, String> {
     let hardware = link.addr().filter(|address| *address != [0; 6]);
     let hardware = hardware.ok_or_else(|| format!("{name} is no Ethernet interface"))?;
     let socket = open(&link).map_err(failed)?;
-    listen(&socket, hardware).map_err(failed)
+    listen(&socket, own, hardware, if patient { PATIENT } else { LISTEN }).map_err(failed)
 }
 
 /// The interface that has the address.
@@ -86,17 +89,23 @@ fn open(link: &LinkAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn listen(socket: &OwnedFd, hardware: Hardware) -> io::Result<Vec<Offer>> {
+fn listen(socket: &OwnedFd, own: Ipv4Addr, hardware: Hardware, limit: Duration) -> io::Result<Vec<Offer>> {
     let mut xid = [0; 4];
     getrandom(&mut xid, GetRandomFlags::empty())?;
-    let question = frame(hardware, &discover(xid, hardware));
+    // In this order: while dnsmasq looks whether anybody has an address, it reads no other question.
+    let questions = [
+        frame(hardware, own, &inform(xid, hardware, own)),
+        frame(hardware, Ipv4Addr::UNSPECIFIED, &discover(xid, hardware)),
+    ];
     let started = Instant::now();
     let (mut asked, mut offers) = (0_u32, Vec::new());
     let mut bytes = [0; MAX_FRAME];
-    while let Some(left) = LISTEN.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+    while let Some(left) = limit.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
         if asked < 2 && started.elapsed() >= AGAIN.saturating_mul(asked) {
             asked = asked.saturating_add(1);
-            send(socket, &question, SendFlags::empty())?;
+            for question in &questions {
+                send(socket, question, SendFlags::empty())?;
+            }
         }
         let wait = left.min(Duration::from_millis(200));
         let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
@@ -113,12 +122,12 @@ fn listen(socket: &OwnedFd, hardware: Hardware) -> io::Result<Vec<Offer>> {
     Ok(offers)
 }
 
-/// The frame that has a message from nobody to all (RFC 894, 791, 768).
-fn frame(hardware: Hardware, message: &[u8]) -> Vec<u8> {
+/// The frame that has a message to all (RFC 894, 791, 768); `from` nobody, where the sender asks for an address.
+fn frame(hardware: Hardware, from: Ipv4Addr, message: &[u8]) -> Vec<u8> {
     let [client, server] = PORTS.map(u16::to_be_bytes);
     let length = |above: usize| u16::try_from(message.len().saturating_add(above)).unwrap_or(u16::MAX).to_be_bytes();
     // Version 4 and five words; no fragment; 64 hops.
-    let mut ip = [&[0x45, 0][..], &length(28), &[0, 0, 0, 0, 64, UDP, 0, 0, 0, 0, 0, 0], &[0xff; 4]].concat();
+    let mut ip = [&[0x45, 0][..], &length(28), &[0, 0, 0, 0, 64, UDP, 0, 0], &from.octets(), &[0xff; 4]].concat();
     let sum = checksum(&ip).to_be_bytes();
     ip.splice(10..12, sum);
     // Without a checksum of its own: IPv4 allows that.
@@ -156,14 +165,15 @@ fn read(frame: &[u8], xid: [u8; 4], hardware: Hardware) -> Option<Offer> {
         return None;
     }
     let found = offer(reader.rest(), xid, hardware)?;
-    Some(Offer { server: found.server.unwrap_or(sender), hardware: from, address: found.address })
+    Some(Offer { server: found.server.unwrap_or(sender), hardware: from, what: found.what })
 }
 
 /// Servers that are not to be there.
 pub(super) fn findings(config: &Config, offers: &[Offer]) -> Vec<Finding> {
     let own = config.settings.server.address;
     let mut others: Vec<_> = offers.iter().filter(|offer| offer.server != own).collect();
-    others.sort_by_key(|offer| (offer.server, offer.hardware));
+    // Of what one has, an address says most.
+    others.sort_by_key(|offer| (offer.server, offer.hardware, offer.what));
     others.dedup_by_key(|offer| (offer.server, offer.hardware));
     if config.settings.services.dhcp == DhcpService::None && others.len() < 2 {
         // Something else is to answer.
@@ -171,14 +181,15 @@ pub(super) fn findings(config: &Config, offers: &[Offer]) -> Vec<Finding> {
     }
     let finding = |other: &&Offer| {
         let card = other.hardware.map(|byte| format!("{byte:02x}")).join(":");
-        let what = match other.address {
-            Ipv4Addr::UNSPECIFIED => "says what to boot".to_owned(),
-            address => format!("offers {address}"),
+        let what = match other.what {
+            Offered::Address(address) => format!(", and offers {address}"),
+            Offered::Boot => ", and says what to boot".to_owned(),
+            Offered::Facts => String::new(),
         };
         let subnet = config.settings.server.subnet;
         Finding::new(
             format!(
-                "{} ({card}) answers DHCP in {subnet} as well, and {what}: a node obeys whoever answers first",
+                "{} ({card}) answers DHCP in {subnet} as well{what}: a node obeys whoever answers first",
                 other.server
             ),
             "switch that server off, or take it out of the nodes' network; if it is to be there, say --no-dhcp",
@@ -203,7 +214,7 @@ mod tests {
         message[16..20].copy_from_slice(&[10, 13, 20, 150]);
         message.truncate(240);
         message.extend(more);
-        let mut frame = frame(OTHER, &message);
+        let mut frame = frame(OTHER, Ipv4Addr::UNSPECIFIED, &message);
         frame[26..30].copy_from_slice(&[10, 13, 20, 66]);
         frame[34..38].copy_from_slice(&[0, 67, 0, 68]);
         frame
@@ -212,7 +223,7 @@ mod tests {
     #[test]
     fn a_question_is_a_frame_to_all_from_nobody() {
         let message = discover(XID, CARD);
-        let frame = frame(CARD, &message);
+        let frame = frame(CARD, Ipv4Addr::UNSPECIFIED, &message);
         assert_eq!(frame[..14], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0x0d, 0x14, 0x65, 8, 0]);
         let ip = &frame[14..34];
         assert_eq!(ip[..10], [0x45, 0, 1, 72, 0, 0, 0, 0, 64, 17]);
@@ -228,8 +239,10 @@ mod tests {
     #[test]
     fn offers_are_told_from_all_else() {
         let server = [53, 1, 2, 54, 4, 10, 13, 20, 67, 255];
-        let offer =
-            |server: [u8; 4]| Some(Offer { server: server.into(), hardware: OTHER, address: [10, 13, 20, 150].into() });
+        let offer = |server: [u8; 4]| {
+            Some(Offer { server: server.into(), hardware: OTHER, what: Offered::Address([10, 13, 20, 150].into()) })
+        };
+        let facts = Offer { what: Offered::Facts, ..offer([10, 13, 20, 67]).unwrap() };
         let with = |at: usize, value: u8| {
             let mut frame = answer(&server);
             frame[at] = value;
@@ -242,13 +255,14 @@ mod tests {
             ("an offer", answer(&server), offer([10, 13, 20, 67])),
             ("with options of IP", long, offer([10, 13, 20, 67])),
             ("of a server without a name", answer(&[53, 1, 2, 255]), offer([10, 13, 20, 66])),
+            ("what needs no address", answer(&[53, 1, 5, 54, 4, 10, 13, 20, 67, 255]), Some(facts)),
             ("a refusal", answer(&[53, 1, 6, 255]), None),
             ("no IP", with(13, 6), None),
             ("no UDP", with(23, 6), None),
             ("a shorter header than there is", with(14, 0x44), None),
             ("to another port", with(37, 69), None),
             ("for another question", with(46, 9), None),
-            ("our own question", super::frame(CARD, &discover(XID, CARD)), None),
+            ("our own question", super::frame(CARD, Ipv4Addr::UNSPECIFIED, &discover(XID, CARD)), None),
         ] {
             assert_eq!(read(&frame, XID, CARD), expected, "{name}");
         }
@@ -268,16 +282,15 @@ mod tests {
             );
             Config { settings: Settings::parse(&text).unwrap(), nodes: Vec::new() }
         };
-        let offer = |last: u8, address: [u8; 4]| Offer {
-            server: [10, 13, 20, last].into(),
-            hardware: OTHER,
-            address: address.into(),
-        };
-        let (own, one, two) = (offer(13, [10, 13, 20, 9]), offer(66, [10, 13, 20, 150]), offer(67, [0; 4]));
+        let offer = |last: u8, what: Offered| Offer { server: [10, 13, 20, last].into(), hardware: OTHER, what };
+        let address = |last: u8| Offered::Address([10, 13, 20, last].into());
+        let (own, one, two) = (offer(13, address(9)), offer(66, address(150)), offer(67, Offered::Boot));
+        let late = offer(66, Offered::Facts);
         for (dhcp, offers, expected) in [
             ("dnsmasq", &[][..], &[][..]),
             ("dnsmasq", std::slice::from_ref(&own), &[]),
             ("dnsmasq", &[own.clone(), one.clone(), one.clone()], &["10.13.20.66"]),
+            ("dnsmasq", &[late.clone(), one.clone()], &["10.13.20.66"]),
             ("dnsmasq", &[two.clone(), one.clone()], &["10.13.20.66", "10.13.20.67"]),
             ("none", &[one.clone(), one.clone()], &[]),
             ("none", &[one.clone(), two.clone()], &["10.13.20.66", "10.13.20.67"]),
@@ -286,7 +299,7 @@ mod tests {
             let names: Vec<_> = found.iter().map(|found| found.what.split(' ').next().unwrap()).collect();
             assert_eq!(names, expected, "{dhcp} {offers:?}");
         }
-        let found = findings(&config("dnsmasq"), &[one, two]);
+        let found = findings(&config("dnsmasq"), &[late.clone(), one, two]);
         assert_eq!(
             found[0].what,
             "10.13.20.66 (52:54:00:0d:14:66) answers DHCP in 10.13.20.0/24 as well, and offers 10.13.20.150: a node obeys \
@@ -294,5 +307,7 @@ mod tests {
         );
         assert!(found[1].what.contains("and says what to boot: "), "{}", found[1]);
         assert!(found[0].remedy.contains("--no-dhcp"));
+        let found = findings(&config("dnsmasq"), &[late]);
+        assert!(found[0].what.ends_with(" answers DHCP in 10.13.20.0/24 as well: a node obeys whoever answers first"));
     }
 }

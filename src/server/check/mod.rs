@@ -9,6 +9,7 @@ mod nodes;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::thread;
 
 use clap::Args;
 use serde::Serialize;
@@ -25,9 +26,12 @@ pub struct Options {
     /// For programs
     #[arg(long)]
     pub json: bool,
-    /// Do not ask in the nodes' network who answers DHCP, which takes five seconds
-    #[arg(long)]
+    /// Do not ask in the nodes' network who answers DHCP
+    #[arg(long, conflicts_with = "patient")]
     pub no_dhcp: bool,
+    /// Listen five seconds for DHCP servers that are slow to answer, and not 0.7
+    #[arg(long)]
+    pub patient: bool,
 }
 
 /// Something that is not as it is to be.
@@ -68,12 +72,18 @@ pub enum CheckError {
 /// [`CheckError::Found`] where anything was found, after it was printed.
 pub fn run(common: &Common, options: &Options) -> Result<(), super::Error> {
     let config = Config::read(&common.root)?;
-    let mut facts = Facts::read(&common.root, &config).map_err(CheckError::Facts)?;
-    if common.root == Path::new("/") && !options.no_dhcp {
-        match dhcp::ask(config.settings.server.address) {
-            Ok(offers) => facts.offers = offers,
-            Err(why) => eprintln!("note: other DHCP servers are not looked for: {why}"),
-        }
+    let asks = common.root == Path::new("/") && !options.no_dhcp;
+    let (facts, offers) = thread::scope(|scope| {
+        // It takes the time that all the rest takes.
+        let asked = asks.then(|| scope.spawn(|| dhcp::ask(config.settings.server.address, options.patient)));
+        let facts = Facts::read(&common.root, &config);
+        (facts, asked.map(|asked| asked.join().unwrap_or_else(|_| Err("the question ended by a defect".to_owned()))))
+    });
+    let mut facts = facts.map_err(CheckError::Facts)?;
+    match offers {
+        Some(Ok(offers)) => facts.offers = offers,
+        Some(Err(why)) => eprintln!("note: other DHCP servers are not looked for: {why}"),
+        None => {}
     }
     let findings = findings(&config, &facts);
     if options.json {
