@@ -114,7 +114,7 @@ impl<'a> VolumesByTgt<'a> {
     fn serve_by(&self, target: &str, drop_in: &str) -> Result<()> {
         let Self(administrator) = self;
         administrator.run(&format!(
-            "mkdir -p /run/systemd/system/tgt.service.d && printf '{drop_in}' >/run/systemd/system/tgt.service.d/sidus.conf && \
+            "mkdir -p /run/systemd/system/tgt.service.d && printf '{drop_in}' >/run/systemd/system/tgt.service.d/scenario.conf && \
              systemctl daemon-reload && systemctl restart tgt.service && \
              sed -i 's/^target = .*/target = \"{target}\"/' /etc/sidus/sidus.toml && grep -q '^target = \"{target}\"' /etc/sidus/sidus.toml"
         ))?;
@@ -171,11 +171,14 @@ fn a_node_with_a_volume_by_tgt_keeps_what_it_writes() -> Result<()> {
     let refused = administrator.sidus_refuses("node remove node203 --keep-disk")?;
     assert!(refused.contains(&format!("target {target} is in use by ")), "{refused}");
 
-    // tgtd is started anew while the node is down: it reads what it serves.
+    // tgtd is started anew while the node is down: it is told what to serve, and no command line has a secret.
     node.run("setsid sh -c 'sleep 1; systemctl --no-block reboot' </dev/null >/dev/null 2>&1 &")?;
     node.wait_end(STOPPED)?;
     trouble_on_console(&mut node)?;
     administrator.run("systemctl restart tgt.service")?;
+    let unit =
+        administrator.run("systemctl show --property=ExecStartPost tgt.service | grep 'argv.*sidus target update'")?;
+    assert!(unit.contains("; status=0/0 }") || unit.contains("code=exited ; status=0"), "{unit}");
     node.power_on()?;
     node.wait_running()?;
     assert_eq!(node.run("cat /etc/written")?, "before\n");
@@ -193,7 +196,8 @@ fn a_node_with_a_volume_by_tgt_keeps_what_it_writes() -> Result<()> {
     administrator.sidus("node remove node203 --discard-disk")?;
     assert!(!administrator.run("tgtadm --lld iscsi --mode target --op show")?.contains(&target));
     assert_eq!(
-        administrator.run(&format!("{VOLUMES}; ls /srv/sidus/luns /etc/tgt/conf.d | grep node203 || true"))?,
+        administrator
+            .run(&format!("{VOLUMES}; ls /srv/sidus/luns /var/lib/sidus/secrets/tgt | grep node203 || true"))?,
         ""
     );
     drop(volumes);

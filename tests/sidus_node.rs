@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use machine::Machine;
+use machine::{one_of, Machine};
 use sidus::iscsi::chap::Credentials;
 use sidus::iscsi::deadline::Deadline;
 use sidus::iscsi::login::{Authenticated, Config};
@@ -83,7 +83,7 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
     for line in [
         "run mkfs.ext4 -q -L ISCSI ",
         "write /etc/sidus/nodes.d/n1.toml (0644)\n",
-        "write /var/lib/sidus/secrets/tgt/n1.conf (0600)\n    (a secret, not shown)\n",
+        "write /var/lib/sidus/secrets/tgt/n1.toml (0600)\n    (a secret, not shown)\n",
         "run sidus target update\n",
     ] {
         assert!(dry.contains(line), "{line}\n{dry}");
@@ -114,7 +114,7 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
         (image.clone(), 0o600),
         (at("var/lib/sidus/secrets"), 0o700),
         (at("var/lib/sidus/secrets/nodes/n1.toml"), 0o600),
-        (at("var/lib/sidus/secrets/tgt/n1.conf"), 0o600),
+        (at("var/lib/sidus/secrets/tgt/n1.toml"), 0o600),
         (at("srv/tftp/sidus-nodes"), 0o500),
     ] {
         assert_eq!(mode(&path), expected, "{}", path.display());
@@ -133,10 +133,12 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
         assert!(bad.contains(line), "{line}\n{bad}");
     }
     fs::rename(luns.join("away"), &image).unwrap();
-    // After a restart, tgt.service has it from the file.
+    // After a restart, tgt.service has it told.
     drop(tgt);
     let tgt = Tgt::controlled_at("127.0.0.1", &machine.root().join("var/run/tgtd/socket"));
-    tgt.configure(&machine.root().join("var/lib/sidus/secrets/tgt/n1.conf"));
+    let unit = machine.read("etc/systemd/system/tgt.service.d/sidus.conf");
+    assert!(unit.ends_with("\n[Service]\nExecStartPost=-sidus target update\n"), "{unit}");
+    machine.succeeds(&["target", "update"]);
     assert_eq!(machine.succeeds(&["target", "update", "--dry-run"]), "");
     // Another one is at work: it is waited for.
     let mut second = Command::new("flock").arg(at("var/lib/sidus/target.lock")).args(["sleep", "1"]).spawn().unwrap();
@@ -145,6 +147,29 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
     assert!(second.try_wait().unwrap().is_some_and(|status| status.success()));
     assert_eq!(log_in(&tgt, INITIATOR, Some(known.clone())).unwrap().1, Authenticated::Both);
     assert!(wrong(log_in(&tgt, other, Some(known))).starts_with("login refused with status 0203"));
+}
+
+/// tgtd has been started anew, and knows nothing.
+#[test]
+fn what_is_killed_while_it_tells_tgtd_is_done_by_the_next() {
+    let (machine, _luns) = server("node-told");
+    let tgt = tgt(&machine);
+    machine.succeeds(&ADD);
+    let update = ["target", "update"];
+    for nth in (1..).step_by(one_of(3)) {
+        assert!(nth < 2000, "it has no end");
+        tgt.admin("--op delete --mode target --tid 1");
+        let killed = machine.killed_at(nth, &update);
+        machine.succeeds(&update);
+        assert_eq!(machine.succeeds(&["target", "update", "--dry-run"]), "", "killed at {nth}");
+        let done = log_in(&tgt, INITIATOR, Some(credentials(&machine))).map(|done| done.1);
+        assert_eq!(done, Ok(Authenticated::Both), "killed at {nth}");
+        assert!(log_in(&tgt, INITIATOR, None).is_err(), "killed at {nth}");
+        if !killed {
+            assert!(nth > 10, "it was never killed");
+            break;
+        }
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use rustix::process::Pid;
 const DEADLY: &str =
     "openat,write,pwrite64,copy_file_range,sendfile,splice,ftruncate,fsync,fdatasync,syncfs,mkdir,mkdirat,\
     rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,\
-    fchownat,ioctl,flock,mount,umount2,clone,clone3,fork,vfork,wait4,waitid,pidfd_open";
+    fchownat,ioctl,flock,mount,umount2,clone,clone3,fork,vfork,wait4,waitid,pidfd_open,sendto";
 
 /// What no command changes, or what tells only that it ran.
 const NOT_COMPARED: [&str; 10] = [

@@ -113,13 +113,6 @@ impl Tgt {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Does what tgt.service does when it starts.
-    pub fn configure(&self, file: &Path) {
-        let mut admin = Command::new("tgt-admin");
-        let output = admin.env("TGT_IPC_SOCKET", &self.control).args(["-e", "-c"]).arg(file).output().unwrap();
-        assert!(output.status.success(), "tgt-admin: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
     /// A target that every initiator may use.
     pub fn target(&self, tid: u32, name: &str) {
         self.admin(&format!("--op new --mode target --tid {tid} -T {name}"));

@@ -14,7 +14,7 @@ use crate::server::config::Folders;
 use crate::server::engine::{Action, Content, Write};
 use crate::server::{paths, services};
 
-/// Each stands for six random bits; none means anything in a file of tgt's, in JSON or in `iscsi.conf`.
+/// Each stands for six random bits; none means anything in the words of tgt, in JSON or in `iscsi.conf`.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
 /// How long a secret is: 96 bits, the least that RFC 7143 (12.1.4) allows without IPsec, in no more characters than
 /// each target takes.
@@ -95,7 +95,7 @@ impl Account {
     }
 
     /// Its parts go into other programs' files.
-    fn is_whole(&self) -> bool {
+    pub(in crate::server) fn is_whole(&self) -> bool {
         let is_secret = |text: &String| text.len() == LENGTH && text.bytes().all(|byte| ALPHABET.contains(&byte));
         let is_name = |text: &String| {
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))

@@ -15,7 +15,7 @@ use crate::server::target::{self, lio, tgt};
 /// The drop-ins of the services and the files of the nodes, and whom to tell.
 ///
 /// # Errors
-/// [`NodeError::Saved`]
+/// [`NodeError::Saved`], [`NodeError::Target`]
 pub fn commit(config: &Config, facts: &Facts) -> Result<Commit, NodeError> {
     let folders = &config.settings.folders;
     let mut commit = services::commit(config, &facts.services);
@@ -33,8 +33,9 @@ pub fn commit(config: &Config, facts: &Facts) -> Result<Commit, NodeError> {
         commit.actions.push(Action::Write(Write { mode: 0o444, ..Write::secret(&archive, content) }));
         written.push(archive);
         if config.settings.services.target == TargetService::Tgt {
-            let path = services::tgt_targets(folders).join(format!("{}.conf", target.node));
-            commit.actions.push(Action::Write(Write::secret(&path, Content::Text(tgt::text(target)))));
+            let path = tgt::path(folders, target);
+            let text = tgt::text(target).map_err(|source| NodeError::Target { source })?;
+            commit.actions.push(Action::Write(Write::secret(&path, Content::Text(text))));
             served.push(path.clone());
             written.push(path);
         }

@@ -129,6 +129,12 @@ pub enum NodeError {
         /// Why not.
         source: serde_json::Error,
     },
+    /// What tgtd has to serve cannot be written.
+    #[error("cannot write down a target: {source}")]
+    Target {
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 use super::config::Node;

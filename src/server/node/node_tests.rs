@@ -212,7 +212,7 @@ fn each_node_has_its_files_and_those_of_others_go() {
         "make folder /var/lib/sidus/secrets/nodes (0700)",
         "make folder /srv/tftp/sidus-nodes (0500)",
         "write /srv/tftp/sidus-nodes/a-n21.cpio (0444) secret",
-        "write /var/lib/sidus/secrets/tgt/n21.conf (0600) secret",
+        "write /var/lib/sidus/secrets/tgt/n21.toml (0600) secret",
         "make folder /srv/tftp/pxelinux.cfg (0755)",
         "write /srv/tftp/pxelinux.cfg/default (0644)",
         "write /srv/tftp/pxelinux.cfg/01-52-54-00-00-00-15 (0644)",

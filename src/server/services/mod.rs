@@ -11,6 +11,7 @@ pub use facts::{Disk, Facts, Program};
 
 use super::config::{Config, DhcpService, Folders, NfsService, Services, TargetService, TftpService};
 use super::engine::{Action, After, Commit, Content, MakeFolder, Run, Write};
+use super::target::tgt;
 
 /// What a node is told to load first: with a BIOS, with UEFI. Relative to the TFTP folder.
 pub const BIOS_LOADER: &str = "pxelinux.0";
@@ -23,7 +24,7 @@ const EFI_ARCHITECTURES: [u16; 2] = [7, 9];
 const FSID: &str = "73696475-7300-4000-8000-67656e657261";
 
 const EXPORTS: &str = "/etc/exports.d/sidus.exports";
-const TGT: &str = "/etc/tgt/conf.d/sidus.conf";
+const TGT: &str = "/etc/systemd/system/tgt.service.d/sidus.conf";
 
 /// The loaders and where Debian's packages have them: name, file, package.
 pub const LOADERS: [(&str, &str, &str); 4] = [
@@ -45,7 +46,7 @@ pub fn secrets(folders: &Folders) -> PathBuf {
     folders.state.join("secrets")
 }
 
-/// Where tgt finds the nodes' targets, one file each.
+/// What tgtd has to serve, a file for each target.
 #[must_use]
 pub fn tgt_targets(folders: &Folders) -> PathBuf {
     secrets(folders).join("tgt")
@@ -119,9 +120,9 @@ pub fn commit(config: &Config, facts: &Facts) -> Commit {
         tell(&mut commit, EXPORTS, [Run::systemctl(&["start", "nfs-server.service"]), export]);
     }
     if services.target == TargetService::Tgt {
-        let targets = tgt_targets(folders);
-        commit.actions.push(Action::private_folder(&targets));
-        drop_in(&mut commit, TGT, &format!("include {}/*.conf\n", targets.display()));
+        commit.actions.push(Action::private_folder(tgt_targets(folders)));
+        drop_in(&mut commit, TGT, tgt::UNIT);
+        tell(&mut commit, TGT, [Run::systemctl(&["daemon-reload"])]);
     }
     commit
 }

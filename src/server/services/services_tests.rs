@@ -97,8 +97,8 @@ fn dhcpd_gets_a_file_to_include() {
         "dhcpd -t -q -cf /etc/dhcp/dhcpd.conf && systemctl restart isc-dhcp-server.service <- /etc/dhcp/sidus.conf"
     );
     assert!(files.contains(&(
-        "/etc/tgt/conf.d/sidus.conf".to_owned(),
-        marked("#", "include /var/lib/sidus/secrets/tgt/*.conf\n")
+        "/etc/systemd/system/tgt.service.d/sidus.conf".to_owned(),
+        marked("#", "[Service]\nExecStartPost=-sidus target update\n")
     )));
     let notes_of = |includes, folder: Option<&str>| {
         notes(&config, &Facts { dhcpd_includes: includes, tftpd_folder: folder.map(PathBuf::from), ..facts() })

@@ -2,7 +2,7 @@
 //! after both have proved who they are.
 //!
 //! What is to be served is a pure function of the configuration and the accounts: [`wanted`]. It stands in files that the
-//! service reads when it starts ([`tgt::text`], [`lio::saved`]); what serves already is brought to it by `sidus target
+//! service starts from ([`tgt::text`], [`lio::saved`]); what serves already is brought to it by `sidus target
 //! update`, a command of its own so that the journal has it: it is told like any service.
 
 pub mod configfs;
@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::config::values::NodeName;
@@ -22,12 +23,14 @@ use super::engine::Run;
 use super::node::disk::Disk;
 use super::node::Account;
 use crate::iscsi::identity::DEFAULT_INITIATOR;
+use crate::iscsi::name::Iqn;
 
 /// What the names of all targets of this program begin with. What follows is the node's address, by which it finds its own.
 pub const AUTHORITY: &str = "iqn.2026-01.io.sidus.target:";
 
 /// A target that is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Target {
     /// Whose.
     pub node: NodeName,
@@ -49,6 +52,18 @@ pub struct Target {
     pub serial: String,
     /// What both prove.
     pub account: Account,
+}
+
+impl Target {
+    /// Whether it can be one that [`wanted`] has named: its parts go into other programs' words.
+    fn is_whole(&self) -> bool {
+        let image = self.image.to_str().unwrap_or(",");
+        self.iqn == iqn(self.ip)
+            && self.initiator.parse::<Iqn>().is_ok()
+            && image.starts_with('/')
+            && !image.contains([',', '\n'])
+            && self.account.is_whole()
+    }
 }
 
 /// The name of the target of the node with this address.

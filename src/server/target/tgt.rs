@@ -1,5 +1,6 @@
-//! tgtd(8). What it serves when it starts is in files that its own configuration includes; while it runs it is told by its
-//! socket, as tgtadm(8) does: that program and tgt-admin(8) would have the secrets on their command lines.
+//! tgtd(8). It is told by its socket what to serve, as tgtadm(8) does: that program and tgt-admin(8) would have the secrets
+//! on their command lines, where whoever is logged in sees them. tgtd itself keeps nothing, and has to be told again when it
+//! starts: what it is to serve is in a file for each target, and tgt.service runs `sidus target update`, by [`UNIT`].
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,8 +9,10 @@ use std::time::Duration;
 
 use super::update::Decided;
 use super::{Served, Session, Target, TargetError};
+use crate::server::config::Folders;
 use crate::server::engine::action::marked;
-use crate::server::paths::within;
+use crate::server::paths::{names, read_text, within};
+use crate::server::services;
 
 /// Where tgtd listens.
 const SOCKET: &str = "/var/run/tgtd/socket.0";
@@ -18,21 +21,42 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// No answer is longer, in bytes.
 const MAX_ANSWER: u32 = 64 << 20;
 
-/// The file of a target, which tgt-admin(8) reads when tgt.service starts.
+/// What systemd is told of tgt.service, below `/etc/systemd/system`. That a target of ours is in trouble is no reason to
+/// end those of others.
+pub const UNIT: &str = "[Service]\nExecStartPost=-sidus target update\n";
+/// The file of a target is no longer, in bytes.
+const MAX_FILE: u64 = 4096;
+
+/// The file of the target.
 #[must_use]
-pub fn text(target: &Target) -> String {
-    let Target { iqn, ip, initiator, image, account, .. } = target;
-    // Without an address, tgt-admin would let in whoever comes.
-    let lines = format!(
-        "<target {iqn}>\n    backing-store {}\n    initiator-address {ip}\n    initiator-name {initiator}\n    incominguser {} {}\n    \
-         outgoinguser {} {}\n</target>\n",
-        image.display(),
-        account.username,
-        account.password,
-        account.username_in,
-        account.password_in
-    );
-    marked("#", &lines)
+pub fn path(folders: &Folders, target: &Target) -> PathBuf {
+    services::tgt_targets(folders).join(format!("{}.toml", target.node))
+}
+
+/// What is in it.
+///
+/// # Errors
+/// That a path is no text.
+pub fn text(target: &Target) -> io::Result<String> {
+    toml::to_string(target).map(|text| marked("#", &text)).map_err(io::Error::other)
+}
+
+/// What all files say.
+///
+/// # Errors
+/// Those of the file system; that one is not as this program writes it, without what is in it.
+pub fn saved(root: &Path, folders: &Folders) -> io::Result<Vec<Target>> {
+    let folder = services::tgt_targets(folders);
+    // What begins with a dot is being written.
+    let names = names(root, &folder)?.into_iter().filter(|name| name.ends_with(".toml") && !name.starts_with('.'));
+    let read = |name: String| {
+        let path = folder.join(name);
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let text = read_text(root, &path, MAX_FILE).map_err(named)?.unwrap_or_default();
+        let target = toml::from_str::<Target>(&text).ok().filter(Target::is_whole);
+        target.ok_or_else(|| named(io::Error::other("it is not as sidus writes it: sidus init writes it anew")))
+    };
+    names.map(read).collect()
 }
 
 /// A target with tgtd's own number of it.
@@ -149,8 +173,12 @@ impl Tgt {
     /// # Errors
     /// [`TargetError`]
     pub fn served(&self) -> Result<Vec<Known>, TargetError> {
-        let answer = self.ask(&Request::new("show its targets", TARGET, SHOW, -1, String::new()))?;
-        Ok(parse(&answer))
+        let request = Request::new("show its targets", TARGET, SHOW, -1, String::new());
+        let known = parse(&self.ask(&request)?);
+        match named_twice(&known) {
+            Some(why) => Err(TargetError::Refused { service: "tgtd", doing: request.doing, why }),
+            None => Ok(known),
+        }
     }
 
     /// Ends targets, and begins others.
@@ -243,6 +271,24 @@ enum Part {
     Other,
     Accounts,
     Rules,
+}
+
+/// tgtd shows what initiators call themselves as they say it, line breaks and all: who is logged in can say what looks like
+/// a target of somebody else, but cannot take the real one out of the list.
+fn named_twice(known: &[Known]) -> Option<String> {
+    let mut rest = known;
+    while let [first, others @ ..] = rest {
+        let same = |other: &&Known| other.tid == first.tid || other.served.iqn == first.served.iqn;
+        if let Some(other) = others.iter().find(same) {
+            let (one, two) = (&first.served.iqn, &other.served.iqn);
+            return Some(format!(
+                "its list has target {}, {one}, and target {}, {two}: one of both is the lie of a node that is logged in",
+                first.tid, other.tid
+            ));
+        }
+        rest = others;
+    }
+    None
 }
 
 /// Reads what tgtd shows of its targets.
@@ -345,15 +391,54 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_told_to_tgt_in_a_file_of_its_own() {
-        let text = text(&target(21));
-        let (_, rest) = text.split_once('\n').unwrap();
-        assert_eq!(
-            rest,
-            "<target iqn.2026-01.io.sidus.target:10.13.20.21>\n    backing-store /srv/sidus/luns/node21.img\n    \
-             initiator-address 10.13.20.21\n    \
-             initiator-name iqn.2026-01.io.sidus:node-525400000021\n    incominguser node21 own-secret\n    \
-             outgoinguser target.node21 other-secret\n</target>\n"
-        );
+    fn a_node_that_calls_itself_a_target_is_found_out() {
+        let text = |alias: &str| {
+            format!(
+                "Target 1: iqn.x:one\n    I_T nexus information:\n        I_T nexus: 1\n            Initiator: iqn.x:node alias: \
+                 {alias}\n    LUN information:\nTarget 2: iqn.x:two\n    LUN information:\n"
+            )
+        };
+        for (alias, expected) in [
+            ("none", None),
+            ("a\nTarget 2: iqn.x:other", Some("target 2, iqn.x:other, and target 2, iqn.x:two: ")),
+            ("a\nTarget 9: iqn.x:two", Some("target 9, iqn.x:two, and target 2, iqn.x:two: ")),
+            ("a\nTarget 1: iqn.x:one", Some("target 1, iqn.x:one, and target 1, iqn.x:one: ")),
+        ] {
+            let found = named_twice(&parse(&text(alias)));
+            assert_eq!(found.is_some(), expected.is_some(), "{alias:?}: {found:?}");
+            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "{alias:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_read_as_it_was_written_and_nothing_else() {
+        let root = std::env::temp_dir().join(format!("sidus-tgt-{}", std::process::id()));
+        let folders = Folders::default();
+        let mut whole = target(21);
+        whole.account = crate::server::node::Account::random(&whole.node).unwrap();
+        let path = path(&folders, &whole);
+        let at = within(&root, &path);
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        assert_eq!(saved(&root, &folders).unwrap(), []);
+        let text = text(&whole).unwrap();
+        std::fs::write(&at, &text).unwrap();
+        std::fs::write(at.with_file_name(".new.toml"), "half").unwrap();
+        assert_eq!(saved(&root, &folders).unwrap(), [whole.clone()]);
+        for (from, to) in [
+            ("ip = \"10.13.20.21\"", "ip = \"10.13.20.22\""),
+            ("10.13.20.21\"\ninitiator", "10.13.20.21,user=x\"\ninitiator"),
+            ("initiator = \"iqn.", "initiator = \"ALL\\niqn."),
+            ("image = \"/srv", "image = \"/srv,bstype=x"),
+            ("image = \"/srv", "image = \"srv"),
+            ("password = \"", "password = \"x"),
+            ("size = ", "sizes = "),
+        ] {
+            assert!(text.contains(from), "{from}: {text}");
+            std::fs::write(&at, text.replace(from, to)).unwrap();
+            let error = saved(&root, &folders).unwrap_err().to_string();
+            let expected = format!("{}: it is not as sidus writes it: sidus init writes it anew", path.display());
+            assert_eq!(error, expected, "{from}");
+        }
+        std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -80,11 +80,10 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let lock = || Lock::wait(&common.root, &state.join("target.lock"), "sidus target update", PATIENCE);
     let _nobody_else = (!common.dry_run).then(lock).transpose()?;
     let config = Config::read(&common.root)?;
-    let accounts = node::facts::accounts(&common.root, &config).map_err(TargetError::Facts)?;
-    let wanted = wanted(&config, &accounts);
-    let decided = match config.settings.services.target {
+    let in_use = match config.settings.services.target {
         TargetService::None => return Ok(()),
         TargetService::Tgt => {
+            let wanted = tgt::saved(&common.root, &config.settings.folders).map_err(TargetError::Facts)?;
             let service = tgt::Tgt::at(&common.root);
             let known = service.served()?;
             let served: Vec<_> = known.iter().map(|known| known.served.clone()).collect();
@@ -94,9 +93,11 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
             } else {
                 service.carry_out(&known, &decided)?;
             }
-            decided
+            decided.in_use
         }
         TargetService::Lio => {
+            let accounts = node::facts::accounts(&common.root, &config).map_err(TargetError::Facts)?;
+            let wanted = wanted(&config, &accounts);
             let found = lio::Found::read(&common.root)?;
             let served: Vec<_> = found.targets.iter().map(|known| known.served.clone()).collect();
             let decided = decide(&wanted, &served, options);
@@ -106,10 +107,10 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
             } else {
                 configfs::carry_out(&common.root, &steps)?;
             }
-            decided
+            decided.in_use
         }
     };
-    match decided.in_use.into_iter().next() {
+    match in_use.into_iter().next() {
         Some(in_use) => Err(TargetError::InUse(in_use).into()),
         None => Ok(()),
     }
