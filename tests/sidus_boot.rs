@@ -36,6 +36,9 @@ const WORKS: &str = "#!/bin/sh
         sleep 1
     done";
 
+/// Upgrades packages in a tree.
+const UPGRADE: &str = include_str!("../qemu/upgrade");
+
 /// How many generations come, one after the other; `SIDUS_TEST_GENERATIONS` in the environment has another number.
 fn generations() -> Result<u32> {
     std::env::var("SIDUS_TEST_GENERATIONS").map_or(Ok(3), |number| Ok(number.parse()?))
@@ -75,12 +78,10 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
     let mut last = first.clone();
     for time in 1..=generations()? {
         let administrator = Administrator::comes()?;
-        // As by dpkg(1): another file takes libc's place. What follows the last section is no part of what is executed.
-        let change = format!(
-            "lib=/usr/lib/x86_64-linux-gnu/libc.so.6; cp -p $lib $lib.new && echo {time} >>$lib.new && mv $lib.new $lib && \
-             echo {time} >/srv/notice"
-        );
-        administrator.sidus(&format!("tree run {TREE} -- sh -c '{change}'"))?;
+        let upgraded = administrator.sidus(&format!(
+            "tree run {TREE} -- sh -eu -s {time} libc6 libc-bin coreutils <<'END'\n{UPGRADE}\necho {time} >/srv/notice\nEND"
+        ))?;
+        assert!(upgraded.contains("Setting up libc6:amd64 ("), "{upgraded}");
         let published = Instant::now();
         let said = administrator.sidus(&format!("publish {TREE}"))?;
         println!("sidus: published within {:.1?}: {said}", published.elapsed());
@@ -97,9 +98,11 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
     // No generation goes while it moves.
     let administrator = Administrator::comes()?;
     moves(&mut node, "", &last)?;
-    let libc = "tail -n 1 /usr/lib/x86_64-linux-gnu/libc.so.6";
+    let libc = "tail -n 1 /usr/lib/x86_64-linux-gnu/libc.so.6; dpkg-query -W -f '${Version}\\n' libc6 coreutils";
     let time = generations()?;
-    assert_eq!(node.run(&format!("cat /etc/written /srv/notice; {libc}"))?, format!("before\n{time}\n{time}\n"));
+    let found = node.run(&format!("cat /etc/written /srv/notice; {libc}"))?;
+    assert!(found.starts_with(&format!("before\n{time}\n{time}\n")), "{found}");
+    assert_eq!(found.matches(&format!("+upgrade{time}\n")).count(), 2, "{found}");
     node.power_off()?;
     trouble_on_console(&mut node)?;
     administrator.sidus("node remove node201 --discard-disk").map(drop)
