@@ -295,3 +295,55 @@ fn rollback_by_one() {
 fn tree_clone() {
     survives_each(17, "tree-clone", published::server, &["tree", "clone", "hpc", "desk"]);
 }
+
+#[test]
+fn tree_site() {
+    let prepare = |machine: &Machine| {
+        published::server(machine);
+        for (path, text) in [
+            ("etc/fstab", "{{server}}:/home /home nfs4 defaults 0 0\n"),
+            ("etc/security/limits.d/hpc.conf", "* hard memlock unlimited\n"),
+            ("etc/motd", "of the site\n"),
+            ("etc/resolv.conf", "nameserver {{server}}\n"),
+        ] {
+            machine.put(&format!("etc/sidus/site/{path}"), text);
+        }
+        machine.link("/usr/share/zoneinfo/Europe/Paris", "etc/sidus/site/etc/localtime");
+        machine.put(&format!("{}/etc/localtime", published::TREE), "of the tree");
+        machine.link("/run/resolv.conf", &format!("{}/etc/resolv.conf", published::TREE));
+    };
+    survives_each(1, "tree-site", prepare, &["tree", "site", "hpc"]);
+}
+
+#[test]
+fn tree_seal() {
+    let prepare = |machine: &Machine| {
+        published::server(machine);
+        for path in [
+            "etc/hostname",
+            "etc/machine-id",
+            "etc/ssh/ssh_host_rsa_key",
+            "var/log/syslog",
+            "tmp/x",
+            "usr/lib/systemd/system/ssh.service",
+        ] {
+            machine.put(&format!("{}/{path}", published::TREE), "x\n");
+        }
+    };
+    survives_each(1, "tree-seal", prepare, &["tree", "seal", "hpc"]);
+}
+
+/// What apt leaves half done is apt's; what stands around it is to be as before.
+#[test]
+fn tree_install() {
+    let prepare = |machine: &Machine| {
+        published::server(machine);
+        std::fs::create_dir_all(machine.root().join(published::TREE).join("sys")).unwrap();
+        for program in ["apt-get", "dpkg"] {
+            let path = format!("{}/usr/bin/{program}", published::TREE);
+            machine.put(&path, &format!("#!/bin/sh\necho \"$*\" >/var/{program}\n"));
+            machine.set_mode(&path, 0o755);
+        }
+    };
+    survives_each(1, "tree-install", prepare, &["tree", "install", "hpc", "hello"]);
+}
