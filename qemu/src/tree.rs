@@ -51,9 +51,11 @@ impl Tree {
         }
     }
 
+    /// What lies ready below [`READY`], with what it needs: scenarios install it.
     fn ready_packages(self) -> &'static [&'static str] {
         match self {
-            Self::Node(Suite::Bookworm) => &READY_PACKAGES,
+            Self::Node(Suite::Bookworm) => &["network-manager"],
+            Self::Server => &["isc-dhcp-server", "tftpd-hpa"],
             _ => &[],
         }
     }
@@ -126,10 +128,7 @@ const SERVER_PACKAGES: [&str; 23] = [
     "xfsprogs",
 ];
 
-/// What lies ready below [`READY`] in a tree, with what it needs: scenarios install it into a layer.
-const READY_PACKAGES: [&str; 1] = ["network-manager"];
-
-/// Where.
+/// Where packages lie ready in a tree that are not installed.
 pub const READY: &str = "/srv/packages";
 
 /// Nobody reads these in the lab.

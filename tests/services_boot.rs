@@ -1,0 +1,92 @@
+//! The other services that `sidus` drives: dhcpd(8) of isc-dhcp-server and in.tftpd(8) of tftpd-hpa. All of the server's
+//! nodes boot by them meanwhile: nothing runs beside it. `./qemu/lab test services_boot` runs these.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
+
+mod administrator;
+mod common;
+
+use std::time::Duration;
+
+use administrator::{runs_on, Administrator, LONG};
+use common::trouble_on_console;
+use sidus_lab::{Firmware, Lab, Result};
+
+/// Until the kernel has started that UEFI loads.
+const FIRMWARE: Duration = Duration::from_secs(300);
+const NODE: u8 = 204;
+
+/// A server that has installed them, and knows that it has; for as long as this value lives.
+struct Others<'a>(&'a Administrator);
+
+impl<'a> Others<'a> {
+    fn install(administrator: &'a Administrator) -> Result<Self> {
+        let others = Self(administrator);
+        // What Debian starts at once has no configuration yet.
+        administrator.run(
+            "systemctl stop dnsmasq.service && DEBIAN_FRONTEND=noninteractive dpkg -i /srv/packages/*.deb 2>&1 &&
+             sed -i 's/^dhcp = .*/dhcp = \"isc-dhcp-server\"/; s/^tftp = .*/tftp = \"tftpd-hpa\"/' /etc/sidus/sidus.toml",
+        )?;
+        Ok(others)
+    }
+
+    /// By `run`, which does not panic.
+    fn undo(&self) -> Result<()> {
+        let Self(administrator) = self;
+        administrator.run(&format!(
+            "sidus node remove node{NODE} --discard-disk --force;
+             dpkg --purge isc-dhcp-server tftpd-hpa;
+             rm -f /etc/dhcp/sidus.conf /etc/dhcp/dhcpd.conf /etc/default/isc-dhcp-server
+             sed -i 's/^dhcp = .*/dhcp = \"dnsmasq\"/; s/^tftp = .*/tftp = \"dnsmasq\"/' /etc/sidus/sidus.toml
+             systemctl start dnsmasq.service && sidus init"
+        ))?;
+        Ok(())
+    }
+}
+
+impl Drop for Others<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.undo() {
+            eprintln!("the server is not as it was before: {error}");
+        }
+    }
+}
+
+#[test]
+fn nodes_boot_by_isc_dhcp_server_and_tftpd_hpa() -> Result<()> {
+    let administrator = Administrator::comes()?;
+    let generation = administrator.current()?;
+    let others = Others::install(&administrator)?;
+    let lab = Lab::open()?;
+    let said = lab.server().shell().run("sidus init 2>&1", LONG)?.text;
+    let main = "/etc/dhcp/dhcpd.conf is a person's file: add the line\n  include \"/etc/dhcp/sidus.conf\";\n";
+    assert!(said.contains(main), "{said}");
+    // What it said, and what Debian's own file asks for.
+    administrator.run(
+        "echo 'include \"/etc/dhcp/sidus.conf\";' >>/etc/dhcp/dhcpd.conf && \
+         device=$(ip -o -4 address show to 10.13.20.13 | awk '{ print $2 }') && \
+         sed -i \"s/^INTERFACESv4=.*/INTERFACESv4=\\\"$device\\\"/\" /etc/default/isc-dhcp-server && \
+         systemctl restart isc-dhcp-server.service tftpd-hpa.service",
+    )?;
+    administrator.sidus("init")?;
+    assert_eq!(administrator.sidus("init")?, "sidus: nothing to do\n");
+    administrator.add(NODE, "--persistent 400M")?;
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+
+    let mut node = lab.node(NODE).pxe(Firmware::Bios).boot()?;
+    node.wait_running()?;
+    runs_on(&mut node, &generation)?;
+    let status = node.run("rootaufs status; hostname")?;
+    assert!(status.contains("proved      this node and the target by CHAP\n"), "its secrets came by TFTP: {status}");
+    assert!(status.ends_with(&format!("node{NODE}\n")), "{status}");
+    node.power_off()?;
+    trouble_on_console(&mut node)?;
+    drop(node);
+
+    let mut node = lab.node(NODE).pxe(Firmware::Uefi).boot()?;
+    node.expect("rootaufs: / is iscsi over ", FIRMWARE)?;
+    node.power_cut()?;
+    administrator.sidus(&format!("node remove node{NODE} --discard-disk --force"))?;
+    drop(others);
+    assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
+    Ok(())
+}
