@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::fs::{fstat, openat, openat2, renameat, unlinkat, AtFlags, FileType, Mode, OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
@@ -14,12 +16,20 @@ use rustix::io::Errno;
 use crate::folder::Folder;
 use crate::fstab;
 
+/// How often a path is looked up again where that was disturbed, with a pause in between: for a second in all.
+const TRIES: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// No fstab is longer, in bytes.
 const MAX_FSTAB: u64 = 1 << 20;
 /// What replaces the fstab, until it does.
 const NEW_FSTAB: &CStr = c".fstab.rootaufs";
 
 /// openat2(2), with each of its uses in one place: its code is large.
+///
+/// A path that leads through `..`, as `/etc/os-release` does, is refused with EAGAIN where anything was renamed or mounted
+/// meanwhile, wherever that was: the kernel cannot tell then whether it led out of the tree. What it looked up is in memory
+/// the next time, so that is quick.
 #[inline(never)]
 pub(crate) fn open(
     folder: BorrowedFd<'_>,
@@ -27,7 +37,16 @@ pub(crate) fn open(
     flags: OFlags,
     resolve: ResolveFlags,
 ) -> Result<OwnedFd, Errno> {
-    openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    let mut tries = TRIES;
+    loop {
+        match openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if tries > 0 => {
+                tries = tries.saturating_sub(1);
+                sleep(PAUSE);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens what is at `path` for a process whose `/` is `root` (RESOLVE_IN_ROOT).
@@ -110,6 +129,31 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+
+    #[test]
+    fn what_is_renamed_elsewhere_is_no_reason_to_fail() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let stage = Stage::new("renamed");
+        fs::create_dir_all(stage.tree().join("usr/lib")).unwrap();
+        fs::write(stage.tree().join("usr/lib/os-release"), "x").unwrap();
+        symlink("../usr/lib/os-release", stage.tree().join("etc/os-release")).unwrap();
+        let elsewhere = stage.0.join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                fs::write(elsewhere.join("a"), "").unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    fs::rename(elsewhere.join("a"), elsewhere.join("b")).unwrap();
+                    fs::rename(elsewhere.join("b"), elsewhere.join("a")).unwrap();
+                }
+            });
+            let read = || (0..2000).try_for_each(|_| read(&stage.tree(), Path::new("etc/os-release"), 8).map(drop));
+            let all = read();
+            done.store(true, Ordering::Relaxed);
+            all.unwrap();
+        });
+    }
 
     /// A folder that stands for a tree, beside one that stands for the initramfs.
     struct Stage(PathBuf);
