@@ -32,13 +32,12 @@ impl<'a> Others<'a> {
     /// By `run`, which does not panic.
     fn undo(&self) -> Result<()> {
         let Self(administrator) = self;
-        administrator.run(&format!(
-            "sidus node remove node{NODE} --discard-disk --force;
-             dpkg --purge isc-dhcp-server tftpd-hpa;
+        administrator.run(
+            "dpkg --purge isc-dhcp-server tftpd-hpa;
              rm -f /etc/dhcp/sidus.conf /etc/dhcp/dhcpd.conf /etc/default/isc-dhcp-server
              sed -i 's/^dhcp = .*/dhcp = \"dnsmasq\"/; s/^tftp = .*/tftp = \"dnsmasq\"/' /etc/sidus/sidus.toml
-             systemctl start dnsmasq.service && sidus init"
-        ))?;
+             systemctl start dnsmasq.service && sidus init",
+        )?;
         Ok(())
     }
 }
@@ -69,7 +68,7 @@ fn nodes_boot_by_isc_dhcp_server_and_tftpd_hpa() -> Result<()> {
     )?;
     administrator.sidus("init")?;
     assert_eq!(administrator.sidus("init")?, "sidus: nothing to do\n");
-    administrator.add(NODE, "--persistent 400M")?;
+    let _added = administrator.add(NODE, "--persistent 400M")?;
     assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
 
     let mut node = lab.node(NODE).pxe(Firmware::Bios).boot()?;

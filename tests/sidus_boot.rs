@@ -49,7 +49,7 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
     const NODE: u8 = 201;
     let administrator = Administrator::comes()?;
     let first = administrator.current()?;
-    administrator.add(NODE, "--persistent 400M")?;
+    let _added = administrator.add(NODE, "--persistent 400M")?;
     assert_eq!(administrator.sidus("check")?, "nothing to mend\n");
     drop(administrator);
     let mut node = Lab::open()?.node(NODE).pxe(Firmware::Bios).boot()?;

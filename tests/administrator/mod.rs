@@ -56,12 +56,12 @@ impl Administrator {
     }
 
     /// Adds a node, whose number its name has; one that an earlier run has left is gone.
-    pub fn add(&self, number: u8, words: &str) -> Result<()> {
+    pub fn add(&self, number: u8, words: &str) -> Result<Added> {
         self.sidus(&format!("node remove node{number} --discard-disk --force"))?;
         let (mac, ip) = (mac(number), address(number));
         let said = self.sidus(&format!("node add {mac} --ip {ip} --name node{number} --tree {TREE} {words}"))?;
         assert!(said.ends_with(&format!("sidus: node node{number} can boot\n")), "{said}");
-        Ok(())
+        Ok(Added { lab: Lab::open()?, number })
     }
 
     /// What `sidus status` has on a node, word by word.
@@ -70,6 +70,23 @@ impl Administrator {
         let name = format!("node{number}");
         let row = table.lines().find(|line| line.split_whitespace().next() == Some(&name));
         Ok(row.unwrap_or_default().split_whitespace().skip(1).map(str::to_owned).collect())
+    }
+}
+
+/// A node of the server, for as long as this value lives: what serves its disk would be in the way of scenarios that come
+/// later, however this one ends.
+#[must_use]
+pub struct Added {
+    lab: Lab,
+    number: u8,
+}
+
+impl Drop for Added {
+    fn drop(&mut self) {
+        let remove = format!("sidus node remove node{} --discard-disk --force", self.number);
+        if let Err(error) = self.lab.server().run(&remove) {
+            eprintln!("the server is not as it was before: {error}");
+        }
     }
 }
 
