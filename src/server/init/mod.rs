@@ -143,10 +143,12 @@ pub fn run(common: &Common, options: &Options) -> Result<(), super::Error> {
         let all = node::commit::commit(&config, &facts)?;
         decided.commit = Commit { actions: [vec![Action::folder(NODES)], all.actions].concat(), after: all.after };
     }
-    let changed = engine.carry_out(decided.commit)?;
+    let done = engine.carry_out(decided.commit);
+    // What a person has to do may be why a service did not start.
     for note in decided.notes {
         eprintln!("note: {note}");
     }
+    let changed = done?;
     if !engine.is_dry_run() {
         eprintln!(
             "{}",
