@@ -139,7 +139,11 @@ impl Report {
         replace(&root.join(REPORT), &(json::to_string(self) + "\n"))?;
         match self.login_message() {
             Some(message) => replace(&root.join(MOTD), &message),
-            None => Ok(()),
+            // What was said before is true no more.
+            None => match fs::remove_file(root.join(MOTD)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -233,6 +237,10 @@ mod tests {
         assert_eq!(Report::read(&root).unwrap(), report);
         let motd = fs::read_to_string(root.join(MOTD)).unwrap();
         assert!(motd.contains("is gone after a reboot"), "{motd}");
+        report.persistent = true;
+        report.write(&root).unwrap();
+        report.write(&root).unwrap();
+        assert!(!root.join(MOTD).exists());
         fs::remove_dir_all(&root).unwrap();
     }
 
