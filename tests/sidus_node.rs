@@ -137,7 +137,7 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
     drop(tgt);
     let tgt = Tgt::controlled_at("127.0.0.1", &machine.root().join("var/run/tgtd/socket"));
     let unit = machine.read("etc/systemd/system/tgt.service.d/sidus.conf");
-    assert!(unit.ends_with("\n[Service]\nExecStartPost=-sidus target update\n"), "{unit}");
+    assert!(unit.contains("\n[Service]\nExecStartPost=-sidus target update\n"), "{unit}");
     machine.succeeds(&["target", "update"]);
     assert_eq!(machine.succeeds(&["target", "update", "--dry-run"]), "");
     // Another one is at work: it is waited for.
@@ -170,6 +170,40 @@ fn what_is_killed_while_it_tells_tgtd_is_done_by_the_next() {
             break;
         }
     }
+}
+
+/// The server has been started anew, and one node's disk is away, or its file is no more what it was.
+#[test]
+fn what_is_wrong_with_one_nodes_disk_is_no_reason_to_serve_no_others() {
+    let (machine, luns) = server("node-others");
+    let tgt = tgt(&machine);
+    machine.succeeds(&ADD);
+    let first = ["node", "add", "52:54:00:0d:14:13", "--ip", "10.13.20.19", "--name", "a1", "--persistent=64M"];
+    machine.succeeds(&first);
+    let serves = |name: &str| tgt.admin("--op show --mode target").contains(name);
+    let forget = || (1..=2).for_each(|tid| drop(tgt.admin(&format!("--op delete --mode target --tid {tid}"))));
+    fs::rename(luns.join("a1.img"), luns.join("away")).unwrap();
+    forget();
+    let said = machine.fails(&["target", "update"]);
+    assert!(said.contains("cannot make the LUN of iqn.2026-01.io.sidus.target:10.13.20.19: "), "{said}");
+    assert!(serves(TARGET) && !serves("10.13.20.19"));
+    fs::rename(luns.join("away"), luns.join("a1.img")).unwrap();
+    machine.succeeds(&["target", "update"]);
+    assert!(serves(TARGET) && serves("10.13.20.19"));
+
+    // What is served already stays so.
+    let file = "var/lib/sidus/secrets/tgt/a1.toml";
+    let text = machine.read(file);
+    machine.put(file, "half");
+    let said = machine.fails(&["target", "update"]);
+    assert!(said.contains("a1.toml: it is not as sidus writes it: sidus init writes it anew"), "{said}");
+    fs::remove_file(machine.root().join(file)).unwrap();
+    let said = machine.fails(&["target", "update"]);
+    assert!(said.contains("no file says what tgtd has to serve to a1: sidus init writes it"), "{said}");
+    assert!(serves(TARGET) && serves("10.13.20.19"));
+    machine.succeeds(&["init"]);
+    assert_eq!(machine.read(file), text);
+    machine.succeeds(&["target", "update"]);
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn dhcpd_gets_a_file_to_include() {
     );
     assert!(files.contains(&(
         "/etc/systemd/system/tgt.service.d/sidus.conf".to_owned(),
-        marked("#", "[Service]\nExecStartPost=-sidus target update\n")
+        marked("#", "[Service]\nExecStartPost=-sidus target update\nExecReload=-sidus target update\n")
     )));
     let notes_of = |includes, folder: Option<&str>| {
         notes(&config, &Facts { dhcpd_includes: includes, tftpd_folder: folder.map(PathBuf::from), ..facts() })

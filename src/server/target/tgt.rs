@@ -5,7 +5,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::update::Decided;
 use super::{Served, Session, Target, TargetError};
@@ -22,8 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_ANSWER: u32 = 64 << 20;
 
 /// What systemd is told of tgt.service, below `/etc/systemd/system`. That a target of ours is in trouble is no reason to
-/// end those of others.
-pub const UNIT: &str = "[Service]\nExecStartPost=-sidus target update\n";
+/// end those of others. A reload of Debian's ends all targets that its own configuration does not name and nobody uses.
+pub const UNIT: &str = "[Service]\nExecStartPost=-sidus target update\nExecReload=-sidus target update\n";
+/// How long it may take in all to tell tgtd: systemd ends a service that is not up after 90 s.
+const LIMIT: Duration = Duration::from_secs(45);
 /// The file of a target is no longer, in bytes.
 const MAX_FILE: u64 = 4096;
 
@@ -41,11 +43,11 @@ pub fn text(target: &Target) -> io::Result<String> {
     toml::to_string(target).map(|text| marked("#", &text)).map_err(io::Error::other)
 }
 
-/// What all files say.
+/// What all files say that can be read, and why one cannot: that of one node is no reason to forget the others.
 ///
 /// # Errors
-/// Those of the file system; that one is not as this program writes it, without what is in it.
-pub fn saved(root: &Path, folders: &Folders) -> io::Result<Vec<Target>> {
+/// Those of the folder.
+pub fn saved(root: &Path, folders: &Folders) -> io::Result<(Vec<Target>, Option<io::Error>)> {
     let folder = services::tgt_targets(folders);
     // What begins with a dot is being written.
     let names = names(root, &folder)?.into_iter().filter(|name| name.ends_with(".toml") && !name.starts_with('.'));
@@ -56,7 +58,14 @@ pub fn saved(root: &Path, folders: &Folders) -> io::Result<Vec<Target>> {
         let target = toml::from_str::<Target>(&text).ok().filter(Target::is_whole);
         target.ok_or_else(|| named(io::Error::other("it is not as sidus writes it: sidus init writes it anew")))
     };
-    names.map(read).collect()
+    let (mut targets, mut bad) = (Vec::new(), None);
+    for name in names {
+        match read(name) {
+            Ok(target) => targets.push(target),
+            Err(error) => drop(bad.get_or_insert(error)),
+        }
+    }
+    Ok((targets, bad))
 }
 
 /// A target with tgtd's own number of it.
@@ -107,7 +116,8 @@ const ERRORS: [&str; 25] = [
     "the device may not be removed",
 ];
 
-/// One of them.
+/// Two of them.
+const NO_TARGET: u32 = 4;
 const NO_ACCOUNT: u32 = 15;
 
 /// What tgtd is asked (its usr/tgtadm.h): a head of fixed length, then words.
@@ -181,26 +191,38 @@ impl Tgt {
         }
     }
 
-    /// Ends targets, and begins others.
+    /// Ends targets, and begins others: all that can be, and the first error comes after that.
     pub(super) fn carry_out(&self, known: &[Known], decided: &Decided<'_>) -> Result<(), TargetError> {
+        let started = Instant::now();
+        let mut failed = None;
         for ending in decided.end.iter().filter_map(|place| known.get(*place)) {
-            let doing = format!("end {}", ending.served.iqn);
-            let force = !ending.served.sessions.is_empty();
-            self.ask(&Request { force, ..Request::new(doing, TARGET, DELETE, ending.tid, String::new()) })?;
-            for account in &ending.served.accounts {
-                self.forget(account)?;
+            if let Err(error) = self.end(ending) {
+                failed.get_or_insert(error);
             }
         }
         let mut tid = known.iter().map(|known| known.tid).max().unwrap_or(0);
         for target in &decided.begin {
+            if started.elapsed() > LIMIT {
+                let doing = format!("serve {} and what comes after it", target.iqn);
+                let why = format!("what came before took {} s; sidus target update goes on", LIMIT.as_secs());
+                return Err(failed.unwrap_or(TargetError::Refused { service: "tgtd", doing, why }));
+            }
             tid = tid.saturating_add(1);
             if let Err(error) = self.begin(tid, target) {
                 // What is half made would be taken for a target; the error is the one that matters.
                 let _ = self.ask(&Request::new("undo", TARGET, DELETE, tid, String::new()));
-                return Err(error);
+                failed.get_or_insert(error);
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn end(&self, ending: &Known) -> Result<(), TargetError> {
+        let doing = format!("end {}", ending.served.iqn);
+        let force = !ending.served.sessions.is_empty();
+        let request = Request { force, ..Request::new(doing, TARGET, DELETE, ending.tid, String::new()) };
+        self.ask_or(&request, &[NO_TARGET])?;
+        ending.served.accounts.iter().try_for_each(|account| self.forget(account))
     }
 
     fn begin(&self, tid: i32, target: &Target) -> Result<(), TargetError> {
@@ -281,9 +303,14 @@ fn named_twice(known: &[Known]) -> Option<String> {
         let same = |other: &&Known| other.tid == first.tid || other.served.iqn == first.served.iqn;
         if let Some(other) = others.iter().find(same) {
             let (one, two) = (&first.served.iqn, &other.served.iqn);
+            let sessions: Vec<_> = known.iter().flat_map(|known| &known.served.sessions).collect();
+            let names: Vec<_> = sessions.iter().map(|session| session.initiator.as_str()).collect();
             return Some(format!(
-                "its list has target {}, {one}, and target {}, {two}: one of both is the lie of a node that is logged in",
-                first.tid, other.tid
+                "its list has target {}, {one}, and target {}, {two}: one of both is the lie of a node that is logged in; \
+                 find out which, and switch it off: {}",
+                first.tid,
+                other.tid,
+                names.join(", ")
             ));
         }
         rest = others;
@@ -419,11 +446,14 @@ mod tests {
         let path = path(&folders, &whole);
         let at = within(&root, &path);
         std::fs::create_dir_all(at.parent().unwrap()).unwrap();
-        assert_eq!(saved(&root, &folders).unwrap(), []);
+        let nothing = saved(&root, &folders).unwrap();
+        assert!(nothing.0.is_empty() && nothing.1.is_none());
         let text = text(&whole).unwrap();
         std::fs::write(&at, &text).unwrap();
         std::fs::write(at.with_file_name(".new.toml"), "half").unwrap();
-        assert_eq!(saved(&root, &folders).unwrap(), [whole.clone()]);
+        assert_eq!(saved(&root, &folders).unwrap().0, [whole.clone()]);
+        let other = Target { node: "other".parse().unwrap(), ..whole.clone() };
+        std::fs::write(at.with_file_name("other.toml"), super::text(&other).unwrap()).unwrap();
         for (from, to) in [
             ("ip = \"10.13.20.21\"", "ip = \"10.13.20.22\""),
             ("10.13.20.21\"\ninitiator", "10.13.20.21,user=x\"\ninitiator"),
@@ -435,7 +465,9 @@ mod tests {
         ] {
             assert!(text.contains(from), "{from}: {text}");
             std::fs::write(&at, text.replace(from, to)).unwrap();
-            let error = saved(&root, &folders).unwrap_err().to_string();
+            let (others, bad) = saved(&root, &folders).unwrap();
+            assert_eq!(others, std::slice::from_ref(&other), "{from}");
+            let error = bad.unwrap().to_string();
             let expected = format!("{}: it is not as sidus writes it: sidus init writes it anew", path.display());
             assert_eq!(error, expected, "{from}");
         }

@@ -71,6 +71,21 @@ pub(super) fn decide<'a>(wanted: &'a [Target], served: &[Served], options: &Opti
     decided
 }
 
+impl Decided<'_> {
+    /// Leaves alone what is served and is none of these.
+    fn spare_all_but(&mut self, these: &[Target], served: &[Served]) {
+        let is_one = |iqn: &str| these.iter().any(|target| target.iqn == iqn);
+        self.end.retain(|place| served.get(*place).is_some_and(|found| is_one(&found.iqn)));
+        self.in_use.retain(|found| is_one(&found.iqn));
+    }
+}
+
+/// Why that is not all: a node has a disk and an account, and no file says so. One of an earlier version has none.
+fn without_file(wanted: &[Target], saved: &[Target]) -> Option<io::Error> {
+    let target = wanted.iter().find(|target| saved.iter().all(|saved| saved.iqn != target.iqn))?;
+    Some(io::Error::other(format!("no file says what tgtd has to serve to {}: sidus init writes it", target.node)))
+}
+
 /// Does it: all that can be done, before an error says what cannot.
 ///
 /// # Errors
@@ -80,24 +95,32 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
     let lock = || Lock::wait(&common.root, &state.join("target.lock"), "sidus target update", PATIENCE);
     let _nobody_else = (!common.dry_run).then(lock).transpose()?;
     let config = Config::read(&common.root)?;
+    let all = || node::facts::accounts(&common.root, &config).map(|accounts| wanted(&config, &accounts));
     let in_use = match config.settings.services.target {
         TargetService::None => return Ok(()),
         TargetService::Tgt => {
-            let wanted = tgt::saved(&common.root, &config.settings.folders).map_err(TargetError::Facts)?;
+            let (saved, bad) = tgt::saved(&common.root, &config.settings.folders).map_err(TargetError::Facts)?;
+            let bad = bad.or_else(|| all().map_or_else(Some, |wanted| without_file(&wanted, &saved)));
             let service = tgt::Tgt::at(&common.root);
             let known = service.served()?;
             let served: Vec<_> = known.iter().map(|known| known.served.clone()).collect();
-            let decided = decide(&wanted, &served, options);
+            let mut decided = decide(&saved, &served, options);
+            if bad.is_some() {
+                // What no file names may be what the bad one does.
+                decided.spare_all_but(&saved, &served);
+            }
             if common.dry_run {
                 output::print(&shown(&decided, &served, &[]));
             } else {
                 service.carry_out(&known, &decided)?;
             }
+            if let Some(bad) = bad {
+                return Err(TargetError::Facts(bad).into());
+            }
             decided.in_use
         }
         TargetService::Lio => {
-            let accounts = node::facts::accounts(&common.root, &config).map_err(TargetError::Facts)?;
-            let wanted = wanted(&config, &accounts);
+            let wanted = all().map_err(TargetError::Facts)?;
             let found = lio::Found::read(&common.root)?;
             let served: Vec<_> = found.targets.iter().map(|known| known.served.clone()).collect();
             let decided = decide(&wanted, &served, options);
