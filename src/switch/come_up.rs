@@ -12,13 +12,15 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use miniserde::{json, Deserialize, Serialize};
+
 use super::command::run;
-use super::{told, turn_to, Request, FAILED, THIS};
+use super::{told, turn_to, Request, SwitchError, FAILED, THIS};
 use crate::generation::Place;
 use crate::iscsi::deadline::Deadline;
 use crate::keeper::report::NAME;
 use crate::kmsg::{Level, Log};
-use crate::report::{FailureReport, Report};
+use crate::report::{replace, FailureReport, Report};
 
 /// How long a generation may take to come up, in seconds, where nothing else is asked for: systemd gives a unit 90 s
 /// (systemd-system.conf(5)), and what waits for that one as much again.
@@ -36,11 +38,17 @@ const LOOK: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(30);
 /// Where a process belongs to no service: cgroups(7).
 const NO_SERVICE: &str = "sys/fs/cgroup/cgroup.procs";
+/// How long it is tried to get back.
+const GO_BACK: Duration = Duration::from_secs(900);
+/// What is left of the journal of what did not come up, in `/run/sidus`.
+const JOURNAL: &str = "run/sidus/switch-failed.log";
+/// On which generation the node is tried, and where it comes from.
+const TRIAL: &str = "run/sidus/trial.json";
 /// So many units are named.
 const NAMED: usize = 5;
 
 /// A generation that a node is tried on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
     /// The one that it comes from, and returns to.
     pub from: String,
@@ -71,12 +79,21 @@ pub fn stay_behind(root: &Path, trial: &Trial) -> io::Result<()> {
 pub fn enter(root: &Path, trial: &Trial) -> io::Result<()> {
     show_name();
     let deadline = Deadline::after(ENTER);
+    let log = Log::open(root);
     while deadline.remaining().is_some() {
         if Place::read(root).is_ok_and(|place| place.running == trial.to) {
-            return Err(trial.command(WATCH_COMMAND).arg0(NAME.trim_start_matches('@')).exec());
+            let error = trial.command(WATCH_COMMAND).arg0(NAME.trim_start_matches('@')).exec();
+            log.say(Level::Warning, &format!("switch: nobody sees whether {} comes up: {error}", trial.to));
+            return Err(error);
         }
         sleep(GLANCE);
     }
+    let words = format!(
+        "switch: systemd has not entered {} after {} s: reboot the node (systemctl reboot)",
+        trial.to,
+        ENTER.as_secs()
+    );
+    log.say(Level::Error, &words);
     Ok(())
 }
 
@@ -85,12 +102,16 @@ pub fn watch(root: &Path, trial: &Trial) {
     show_name();
     let log = Log::open(root);
     let deadline = Deadline::after(Duration::from_secs(trial.within.into()));
+    if let Err(error) = replace(&root.join(TRIAL), &json::to_string(trial)) {
+        log.say(Level::Warning, &format!("cannot write /{TRIAL}: {error}"));
+    }
     let why = loop {
         sleep(deadline.remaining().map_or(LOOK, |left| left.min(LOOK)));
         let state = state();
         match (Seen::of(&state), deadline.remaining()) {
             (Seen::Up, _) => {
                 log.say(Level::Info, &format!("switch: {} is up, systemd says {state}", trial.to));
+                forget(root);
                 return;
             }
             // Somebody wants something else.
@@ -103,6 +124,12 @@ pub fn watch(root: &Path, trial: &Trial) {
     go_back(root, trial, &format!("{why}{}", units()), &log);
 }
 
+/// Ends what [`Trial::of`] reads: the node is on trial no more, or on another one.
+pub fn forget(root: &Path) {
+    // That there is none is right, too.
+    let _ = fs::remove_file(root.join(TRIAL));
+}
+
 /// What was started as [`THIS`] has the name of that, which tells nobody anything.
 fn show_name() {
     // Without it, it works as well.
@@ -110,6 +137,11 @@ fn show_name() {
 }
 
 impl Trial {
+    /// The one that goes on, on the machine whose root is `root`, if any does.
+    pub(super) fn of(root: &Path) -> Option<Self> {
+        json::from_str(&fs::read_to_string(root.join(TRIAL)).ok()?).ok()
+    }
+
     fn command(&self, word: &str) -> Command {
         let mut command = Command::new(THIS);
         command.args([word, &self.from, &self.to, &self.within.to_string()]);
@@ -177,19 +209,39 @@ fn go_back(root: &Path, trial: &Trial, why: &str, log: &Log) {
     let failure = FailureReport {
         what: format!("{FAILED}{to}: come up"),
         why: why.to_owned(),
-        remedy: format!("mend the tree, publish it, and switch again; \"journalctl\" has what happened on {to}"),
+        remedy: format!(
+            "run sidus rollback on the server, or a reboot comes up on {to} again; then mend the tree, and publish it; \
+             /{JOURNAL} has the last that {to} complained of"
+        ),
         left: Vec::new(),
         then: format!("back to {from}"),
     };
     log.say(Level::Error, &format!("FAILED: {}: {}", failure.what, failure.why));
+    // With a layer in memory, the journal goes with that.
+    let complaints = ["--boot", "--priority=warning", "--lines=200", "--no-pager", "--output=short-monotonic"];
+    let journal = run("journalctl", &complaints, ANSWER).unwrap_or_else(|error| format!("{error}\n"));
+    if let Err(error) = replace(&root.join(JOURNAL), &journal) {
+        log.say(Level::Warning, &format!("cannot write /{JOURNAL}: {error}"));
+    }
     log.say(Level::Error, &format!("now: {}", failure.then));
     // The way back is not watched: nobody would know where to go from there.
     let request = Request { generation: Some(from.clone()), dry_run: false, within: 0 };
-    if let Err(error) = turn_to(root, &request, Some(failure.clone())) {
+    let deadline = Deadline::after(GO_BACK);
+    let mut told_last = String::new();
+    while let Err(error) = turn_to(root, &request, Some(failure.clone())) {
+        let is_final = deadline.remaining().is_none() || matches!(error, SwitchError::Refused(_));
         let then = format!("the node stays on {to}, since it cannot go back: {error}");
-        log.say(Level::Error, &format!("now: {then}"));
-        let failure = Some(FailureReport { then, ..failure });
-        told(log, Report::read(root).map(|report| Report { failure, ..report }).and_then(|report| report.write(root)));
+        if then != told_last {
+            log.say(Level::Error, &format!("now: {then}"));
+            let failure = Some(FailureReport { then: then.clone(), ..failure.clone() });
+            let report = Report::read(root).map(|report| Report { failure, ..report });
+            told(log, report.and_then(|report| report.write(root)));
+            told_last = then;
+        }
+        if is_final {
+            return;
+        }
+        sleep(LOOK);
     }
 }
 

@@ -11,8 +11,10 @@ use crate::iscsi::deadline::Deadline;
 
 /// How often it is looked whether one has ended.
 const LOOK: Duration = Duration::from_millis(10);
-/// No more of what one says is told.
-const LONGEST: u64 = 4096;
+/// No more of what one says is read, in bytes: as much fits into a pipe.
+const LONGEST: u64 = 64 << 10;
+/// No more of what one complains of is told, in bytes.
+const TOLD: u64 = 4096;
 
 /// Why a program did not do what it was called for.
 #[derive(Debug, Error)]
@@ -68,17 +70,17 @@ pub fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<String,
         }
     };
     if status.success() {
-        return first_of(child.stdout).map_err(failed);
+        return first_of(child.stdout, LONGEST).map_err(failed);
     }
-    let text = first_of(child.stderr).map_err(failed)?;
+    let text = first_of(child.stderr, TOLD).map_err(failed)?;
     let said = if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) };
     Err(CommandError::Failed { program: words(), status, said })
 }
 
-fn first_of(output: Option<impl Read>) -> io::Result<String> {
-    let mut text = String::new();
-    output.map_or(Ok(0), |output| output.take(LONGEST).read_to_string(&mut text))?;
-    Ok(text)
+fn first_of(output: Option<impl Read>, limit: u64) -> io::Result<String> {
+    let mut text = Vec::new();
+    output.map_or(Ok(0), |output| output.take(limit).read_to_end(&mut text))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

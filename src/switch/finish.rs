@@ -54,6 +54,7 @@ pub fn finish(root: &Path) -> bool {
             report.total_us = report.total_us.saturating_add(micros(start.elapsed()));
             told(&log, report.write(root).and_then(|()| generation::forget(root)));
             log.say(Level::Info, &format!("switch: systemd enters {}", next.to));
+            come_up::forget(root);
             if next.within > 0 {
                 let trial = Trial { from: next.from, to: next.to, within: next.within };
                 if let Err(error) = come_up::stay_behind(root, &trial) {

@@ -31,6 +31,7 @@ use miniserde::json;
 use rustix::fs::{flock, FlockOperation};
 use thiserror::Error;
 
+use self::come_up::Trial;
 use self::command::{run, CommandError};
 use self::facts::{FactsError, Local, Tree};
 use self::plan::{decide, Decision, Next, Refusal};
@@ -158,6 +159,14 @@ fn turn_to(root: &Path, request: &Request, failure: Option<FailureReport>) -> Re
     next.report.steps = steps(&applied.done);
     next.report.total_us = micros(start.elapsed());
     next.report.failure = failure.or(next.report.failure);
+    if let Some(trial) = Trial::of(root).filter(|trial| trial.to == next.from) {
+        // Of what has not proved itself yet, none is a place to return to.
+        if trial.from == next.to {
+            next.within = 0;
+        } else {
+            next.from = trial.from;
+        }
+    }
     let asked = leave_note(&next).map_err(SwitchError::from).and_then(|()| ask_systemd(local.stale_init));
     if let Err(error) = asked {
         // All that was made is on the stage, and goes with it.
