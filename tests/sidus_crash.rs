@@ -312,7 +312,7 @@ fn tree_site() {
         machine.put(&format!("{}/etc/localtime", published::TREE), "of the tree");
         machine.link("/run/resolv.conf", &format!("{}/etc/resolv.conf", published::TREE));
     };
-    survives_each(1, "tree-site", prepare, &["tree", "site", "hpc"]);
+    survives_each(7, "tree-site", prepare, &["tree", "site", "hpc"]);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn tree_seal() {
             machine.put(&format!("{}/{path}", published::TREE), "x\n");
         }
     };
-    survives_each(1, "tree-seal", prepare, &["tree", "seal", "hpc"]);
+    survives_each(7, "tree-seal", prepare, &["tree", "seal", "hpc"]);
 }
 
 /// What apt leaves half done is apt's; what stands around it is to be as before.
@@ -345,5 +345,5 @@ fn tree_install() {
             machine.set_mode(&path, 0o755);
         }
     };
-    survives_each(1, "tree-install", prepare, &["tree", "install", "hpc", "hello"]);
+    survives_each(7, "tree-install", prepare, &["tree", "install", "hpc", "hello"]);
 }
