@@ -11,7 +11,7 @@ use sidus_lab::target::{initiator, Target};
 use sidus_lab::{Lab, Node, Result, Suite};
 
 /// From the request for a switch until all services have stopped.
-const STOPPED: Duration = Duration::from_secs(120);
+const STOPPED: Duration = Duration::from_secs(300);
 /// Until `rootaufs watch` has told what was published: it looks every 30 seconds.
 const TOLD: Duration = Duration::from_secs(90);
 
@@ -31,6 +31,8 @@ struct Generations {
 impl Generations {
     fn make(name: &str) -> Result<Self> {
         let lab = Lab::open()?;
+        // One that an earlier run has left.
+        lab.server().run(&format!("rm -rf {}/srv/{name}", Suite::Trixie.scratch()))?;
         let first = lab.own_tree(Suite::Trixie, &format!("{name}/a"))?;
         lab.own_tree(Suite::Trixie, &format!("{name}/b"))?;
         let folder = first.trim_end_matches("/a").to_owned();
@@ -94,7 +96,13 @@ impl Moving {
         // The command channel ends with all other services: the answer comes before.
         let command = format!("sleep 1; rootaufs switch {words} >/run/switch.log 2>&1");
         self.node.run(&format!("setsid sh -c '{command}' </dev/null >/dev/null 2>&1 &"))?;
-        self.node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED).map(drop)
+        let entered = self.node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED);
+        if let Err(error) = entered {
+            // Where nothing was stopped, that says why.
+            let said = self.node.output("cat /run/switch.log", TOLD)?.text;
+            return Err(error.context(format!("rootaufs switch said {said:?}")));
+        }
+        Ok(())
     }
 
     /// Moves by `rootaufs switch`, with these `words` for it.
@@ -119,6 +127,8 @@ impl Moving {
 
     /// Moves to the bad generation, and returns from it: `why` is what it says of it.
     fn returns(&mut self, words: &str, to: &str, why: &str) -> Result<()> {
+        // From a generation that is on trial itself, it would go to the one before.
+        self.node.wait_until("! [ -e /run/sidus/trial.json ]", SEEN)?;
         self.enters(words, "c")?;
         self.node.expect(&format!("rootaufs: FAILED: switch to c: come up: {why}"), SEEN)?;
         self.node.expect(&format!("rootaufs: now: back to {to}"), STOPPED)?;

@@ -27,7 +27,7 @@ impl Suite {
     }
 
     /// Where it has the same tree once more, for [`Lab::own_tree`](crate::Lab::own_tree).
-    pub(crate) fn scratch(self) -> &'static str {
+    pub fn scratch(self) -> &'static str {
         match self {
             Self::Bookworm => "/srv/nfsroot/scratch",
             Self::Trixie => "/srv/nfsroot/scratch-trixie",
