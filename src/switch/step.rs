@@ -21,8 +21,9 @@ use crate::plan::Step as Boot;
 
 /// How long the server may take to let a tree be mounted.
 pub(super) const MOUNT: Duration = Duration::from_secs(60);
-/// How long the next init may take to say its version: all of it may have to come over the network first.
-const INIT_LIMIT: Duration = Duration::from_secs(60);
+/// How long the next init may take to say its version: all of it may have to come over the network first, from a server that
+/// is busy with the next generation.
+const INIT_LIMIT: Duration = Duration::from_secs(120);
 /// How often it is tried to make the union that ends read-only.
 const TRIES: u32 = 20;
 /// The time between two tries.
