@@ -72,7 +72,8 @@ pub fn stay_behind(root: &Path, trial: &Trial) -> io::Result<()> {
 }
 
 /// Waits until systemd has entered the new root, and becomes who [watches](watch) it. That one has no such name: it ends
-/// with all the others when the node goes down. Where the old root is started again, there is nothing to watch.
+/// with all the others when the node goes down. Where systemd does not enter it, that is said, and there is nothing to
+/// watch.
 ///
 /// # Errors
 /// That of execve(2).
@@ -218,7 +219,7 @@ fn go_back(root: &Path, trial: &Trial, why: &str, log: &Log) {
     };
     log.say(Level::Error, &format!("FAILED: {}: {}", failure.what, failure.why));
     // With a layer in memory, the journal goes with that.
-    let complaints = ["--boot", "--priority=warning", "--lines=200", "--no-pager", "--output=short-monotonic"];
+    let complaints = ["--boot", "--priority=warning", "--lines=100", "--no-pager", "--output=short-monotonic"];
     let journal = run("journalctl", &complaints, ANSWER).unwrap_or_else(|error| format!("{error}\n"));
     if let Err(error) = replace(&root.join(JOURNAL), &journal) {
         log.say(Level::Warning, &format!("cannot write /{JOURNAL}: {error}"));
@@ -242,6 +243,11 @@ fn go_back(root: &Path, trial: &Trial, why: &str, log: &Log) {
             return;
         }
         sleep(LOOK);
+        if Seen::of(&state()) == Seen::Up {
+            // A person may have mended it meanwhile, and would not like it to go.
+            log.say(Level::Info, &format!("switch: {to} is up after all, and the node stays on it"));
+            return forget(root);
+        }
     }
 }
 
