@@ -195,7 +195,7 @@ fn boot(lab: &Lab, contest: &Contest, contender: &Contender, work: &Path) -> Res
     let initrd = work.join(format!("{}.initrd", contender.initrd));
     let scenario = format!("bench-{}", contender.initrd);
     let node = lab.node(NODE).scenario(&scenario).nfs_options(contender.nfs).cmdline(contender.cmdline);
-    let mut node = node.initrd(&initrd).boot()?;
+    let mut node = node.measured().initrd(&initrd).boot()?;
     node.wait_running()?;
     let cost = ServerCost::now(lab)?;
     let upper = if contest.lun { "ext4" } else { "tmpfs" };

@@ -62,6 +62,7 @@ pub struct NodeBuilder {
     initrd: Option<PathBuf>,
     scenario: String,
     reboots: bool,
+    measured: bool,
 }
 
 impl NodeBuilder {
@@ -84,6 +85,7 @@ impl NodeBuilder {
             initrd: None,
             scenario: thread.name().unwrap_or("lab").replace("::", "-"),
             reboots: false,
+            measured: false,
         }
     }
 
@@ -177,6 +179,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Its time is compared: programs have random addresses, as Debian has it. By PXE, the server's entries decide.
+    pub(crate) fn measured(mut self) -> Self {
+        self.measured = true;
+        self
+    }
+
     /// The kernel's whole command line.
     pub fn whole_cmdline(&self) -> String {
         let is_own = self.nfsroot == Server::nfsroot(self.suite);
@@ -184,7 +192,7 @@ impl NodeBuilder {
             "" => String::new(),
             options => format!(",{options}"),
         };
-        let (root, all) = (&self.nfsroot, qemu::CMDLINE);
+        let (root, all) = (&self.nfsroot, if self.measured { qemu::MEASURED } else { qemu::CMDLINE });
         let bare = if self.bare { " systemd.unit=lab-shell.service" } else { "" };
         let standard = format!("root=/dev/nfs nfsroot={root}{options} ip=dhcp console=ttyS0 {all}{bare}");
         match self.cmdline.as_deref() {
