@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,8 +130,21 @@ impl Place {
     /// [`LookError`]
     pub fn look(&self) -> Result<Generations, LookError> {
         let folder = self.folder.for_a_look();
-        within(Deadline::after(LIMIT), move || Generations::look(&folder, None))?.unwrap_or(Err(LookError::Silent))
+        in_time(move || Generations::look(&folder, None))
     }
+
+    /// The folder of the generations. Whoever knows which one he wants needs no link to the newest.
+    ///
+    /// # Errors
+    /// [`LookError::Mount`], [`LookError::Silent`]
+    pub fn open(&self) -> Result<OwnedFd, LookError> {
+        let folder = self.folder.for_a_look();
+        in_time(move || Ok(folder.open()?))
+    }
+}
+
+fn in_time<T: Send + 'static>(look: impl FnOnce() -> Result<T, LookError> + Send + 'static) -> Result<T, LookError> {
+    within(Deadline::after(LIMIT), look)?.unwrap_or(Err(LookError::Silent))
 }
 
 /// Whether this can be the name of a generation: one folder, that is not hidden.
@@ -144,7 +157,8 @@ pub fn is_name(name: &str) -> bool {
 /// The generations of a tree, as the server has them now.
 #[derive(Debug)]
 pub struct Generations {
-    folder: OwnedFd,
+    /// The folder that they are in.
+    pub folder: OwnedFd,
     /// The newest one.
     pub current: String,
 }
@@ -163,12 +177,6 @@ impl Generations {
             current if is_name(current) => Ok(Self { folder: mounted, current: current.to_owned() }),
             _ => Err(LookError::Stray { folder: name(), to }),
         }
-    }
-
-    /// The folder that they are in.
-    #[must_use]
-    pub fn folder(&self) -> impl AsFd + '_ {
-        &self.folder
     }
 }
 

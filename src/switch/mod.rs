@@ -38,7 +38,7 @@ use self::plan::{decide, Decision, Next, Refusal};
 use self::step::Machine;
 use crate::apply::{Failure, StepError};
 use crate::file_error::FileError;
-use crate::generation::{LookError, Place};
+use crate::generation::{Generations, LookError, Place};
 use crate::iscsi::deadline::{within, Deadline};
 use crate::kmsg::{Level, Log};
 use crate::mount::{self, MountError};
@@ -138,9 +138,14 @@ fn turn_to(root: &Path, request: &Request, failure: Option<FailureReport>) -> Re
     let local = Local::read(root)?;
     local.check()?;
     let place = Place::read(root)?;
-    let generations = place.look()?;
-    let name = request.generation.as_ref().unwrap_or(&generations.current);
-    let tree = Tree::read(generations.folder(), name, &local.kernel)?;
+    let (folder, name) = match &request.generation {
+        Some(name) => (place.open()?, name.clone()),
+        None => {
+            let Generations { folder, current } = place.look()?;
+            (folder, current)
+        }
+    };
+    let tree = Tree::read(&folder, &name, &local.kernel)?;
     let plan = match decide(&local, &place, &tree, request.within)? {
         Decision::Stay => return Ok(format!("this node runs on {name} already: nothing is done\n")),
         Decision::Move(plan) => plan,
