@@ -12,6 +12,7 @@ use crate::lower::Changed;
 use crate::network::lease::Known;
 use crate::plan::RW;
 use crate::report::{Outcome, Report};
+use crate::switch::come_up::Trial;
 
 /// How full the writable layer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Now {
     pub changed: Option<Changed>,
     /// Which generation of the tree is out.
     pub newer: Option<Newer>,
+    /// Whether the node is tried on its generation.
+    pub trial: Option<Trial>,
 }
 
 impl Now {
@@ -60,6 +63,7 @@ impl Now {
             leases: Known::look(root)?,
             changed: Changed::look(root)?,
             newer: Newer::look(root, report)?,
+            trial: Trial::of(root),
         })
     }
 }
@@ -92,6 +96,12 @@ pub fn describe(report: &Report, now: &Now) -> String {
     }
     if let Some(from) = &report.moved_from {
         line("moved from", from);
+    }
+    if let Some(Trial { from, to, within }) = &now.trial {
+        line(
+            "trial",
+            &format!("of {to}: where it is not up {within} s after it was entered, the node goes back to {from}"),
+        );
     }
     if let Some(changed) = &now.changed {
         line("tree", &format!("CHANGED ON THE SERVER: {}; what was replaced is stale here: reboot", changed.some()));
@@ -166,6 +176,14 @@ mod tests {
              took        7.012 ms at boot\n\
              \u{20}                12 us  move /root to /ro\n"
         );
+    }
+
+    #[test]
+    fn a_person_reads_that_the_node_may_go_back() {
+        let trial = Trial { from: "20261129-1".to_owned(), to: "20261129-2".to_owned(), within: 300 };
+        let text = describe(&Report::new("tmpfs"), &Now { trial: Some(trial), ..Now::default() });
+        let line = "trial       of 20261129-2: where it is not up 300 s after it was entered, the node goes back to 20261129-1";
+        assert!(text.lines().any(|has| has == line), "{text}");
     }
 
     #[test]

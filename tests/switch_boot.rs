@@ -125,11 +125,15 @@ impl Moving {
         Ok(())
     }
 
-    /// Moves to the bad generation, and returns from it: `why` is what it says of it.
-    fn returns(&mut self, words: &str, to: &str, why: &str) -> Result<()> {
+    /// Moves to the bad generation, which it is tried on.
+    fn tries(&mut self, words: &str) -> Result<()> {
         // From a generation that is on trial itself, it would go to the one before.
         self.node.wait_until("! [ -e /run/sidus/trial.json ]", SEEN)?;
-        self.enters(words, "c")?;
+        self.enters(words, "c")
+    }
+
+    /// Returns from the bad generation: `why` is what it says of it.
+    fn returns(&mut self, to: &str, why: &str) -> Result<()> {
         self.node.expect(&format!("rootaufs: FAILED: switch to c: come up: {why}"), SEEN)?;
         self.node.expect(&format!("rootaufs: now: back to {to}"), STOPPED)?;
         self.node.expect(&format!("rootaufs: switch: systemd enters {to}"), STOPPED)?;
@@ -165,7 +169,8 @@ fn from_memory_to_the_next_generation() -> Result<()> {
          mkdir -p systemd/system/sysinit.target.wants && \
          ln -s ../breaks.service systemd/system/sysinit.target.wants/breaks.service",
     )?;
-    moving.returns("c", "b", "systemd says maintenance; failed: breaks.service")?;
+    moving.tries("c")?;
+    moving.returns("b", "systemd says maintenance; failed: breaks.service")?;
     // One whose init cannot be run leaves the node where it is, and the server knows: it was asked for this one last.
     let own = format!("grep '^{}:{}/b:' /var/lib/nfs/rmtab", address(160), generations.folder);
     let asked = generations.lab.server().run(&own)?;
@@ -209,7 +214,12 @@ fn with_a_layer_that_is_kept_there_and_back() -> Result<()> {
          mkdir -p systemd/system/multi-user.target.wants && \
          ln -s ../hangs.service systemd/system/multi-user.target.wants/hangs.service",
     )?;
-    moving.returns("--within 60 c", "a", "after 60 s systemd says starting; not done: hangs.service")?;
+    moving.tries("--within 90 c")?;
+    moving.node.wait_shell()?;
+    let status = moving.node.run("rootaufs status")?;
+    let trial = "trial       of c: where it is not up 90 s after it was entered, the node goes back to a\n";
+    assert!(status.contains(trial), "{status}");
+    moving.returns("a", "after 90 s systemd says starting; not done: hangs.service")?;
     assert_eq!(moving.node.run("cat /etc/written")?, "before\nbetween\n");
     assert_eq!(moving.node.run(KEEPER)?, keeper);
     power_off_after_trouble(&mut moving.node)?;

@@ -139,7 +139,8 @@ fn show_name() {
 
 impl Trial {
     /// The one that goes on, on the machine whose root is `root`, if any does.
-    pub(super) fn of(root: &Path) -> Option<Self> {
+    #[must_use]
+    pub fn of(root: &Path) -> Option<Self> {
         json::from_str(&fs::read_to_string(root.join(TRIAL)).ok()?).ok()
     }
 
