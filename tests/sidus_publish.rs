@@ -33,9 +33,11 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
     machine.succeeds(&["config"]);
     let before = machine.state();
     let dry = machine.succeeds(&["publish", "hpc", "--dry-run"]);
-    for line in
-        ["mkinitramfs -o /run/results/initrd.img 6.1.0-10-amd64\n", "link /srv/sidus/generations/hpc/current to "]
-    {
+    for line in [
+        "write /srv/sidus/generations/hpc/.new/etc/machine-id (0444)\n",
+        "mkinitramfs -o /run/results/initrd.img 6.1.0-10-amd64\n",
+        "link /srv/sidus/generations/hpc/current to ",
+    ] {
         assert!(dry.contains(line), "{dry}");
     }
     assert!(!dry.contains("nothing to do"), "{dry}");

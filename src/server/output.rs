@@ -65,6 +65,11 @@ pub fn print(text: &str) {
     put(&plain(text));
 }
 
+/// Says what an administrator should know, as [`plain`] text.
+pub fn note(text: &str) {
+    eprintln!("note: {}", plain(text));
+}
+
 /// A reader who went away is no error of ours.
 fn put(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());

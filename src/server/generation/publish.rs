@@ -61,7 +61,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
         output::print(&result.text);
     }
     for note in result.notes {
-        eprintln!("note: {note}");
+        output::note(&note);
     }
     Ok(())
 }
@@ -217,10 +217,13 @@ fn prepare(
     // A copy that ended in the middle is none to go on from.
     stage.perform(&plan.undo())?;
     stage.perform(&plan.copy())?;
-    if !stage.is_dry_run() {
+    let sealing = if stage.is_dry_run() {
+        seal::actions_in_copy(&root, config, &plan.from, &places.prepared())?
+    } else {
         payload::check_tree(&root, &places.prepared())?;
-        stage.perform_in_renamed(&seal::actions(&root, config, &places.prepared())?)?;
-    }
+        seal::actions(&root, config, &places.prepared())?
+    };
+    stage.perform_in_renamed(&sealing)?;
     let before = plan.before.map(|name| places.folder(name));
     stage.perform_in_renamed(&payload::actions(&root, &places.prepared(), before.as_deref()))?;
     // Without a copy to look at, the tree itself tells which kernel it will be.

@@ -42,7 +42,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), Error> {
         output::print(&format!("{tree} {name}: {what}\n"));
     }
     for note in notes {
-        eprintln!("note: {note}");
+        output::note(&note);
     }
     Ok(engine.end()?)
 }

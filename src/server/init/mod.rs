@@ -15,7 +15,7 @@ use super::cli::Common;
 use super::config::values::Net;
 use super::config::{Config, DhcpService, Folders, NfsService, TargetService, TftpService, NODES};
 use super::engine::{Action, Commit};
-use super::{engine, node};
+use super::{engine, node, output};
 use facts::Facts;
 
 /// What it is told; the rest it finds.
@@ -146,7 +146,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), super::Error> {
     let done = engine.carry_out(decided.commit);
     // What a person has to do may be why a service did not start.
     for note in decided.notes {
-        eprintln!("note: {note}");
+        output::note(&note);
     }
     let changed = done?;
     if !engine.is_dry_run() {

@@ -13,7 +13,7 @@ use crate::server::config::{Config, Node, NodeFile, NODES};
 use crate::server::engine::{Action, Commit};
 use crate::server::generation::entries::tree_of;
 use crate::server::target::told;
-use crate::server::{begin, Error};
+use crate::server::{begin, output, Error};
 
 /// The node.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -121,7 +121,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<(), Error> {
         })?,
     };
     if let Some(note) = note(&decided.config, &facts, &options.name) {
-        eprintln!("note: {note}");
+        output::note(&note);
     }
     say(&engine, changed, &format!("node {} can boot", options.name));
     Ok(())

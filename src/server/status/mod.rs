@@ -67,7 +67,7 @@ pub fn run(common: &Common, json: bool) -> Result<(), super::Error> {
     let generations = config.settings.folders.generations.path();
     let rows: Vec<_> = config.nodes.iter().map(|node| row(node, &facts, generations)).collect();
     for note in &facts.notes {
-        eprintln!("note: {note}");
+        output::note(note);
     }
     if json {
         return output::print_json(&rows).map_err(super::Error::Print);

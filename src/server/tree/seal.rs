@@ -179,6 +179,20 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// The same of a tree in another folder.
+    fn moved(self, from: &Path, to: &Path) -> Self {
+        let moved = |path: PathBuf| path.strip_prefix(from).map(|inside| to.join(inside)).unwrap_or(path);
+        Self {
+            found: self.found.into_iter().map(moved).collect(),
+            machine_id: self.machine_id.map(moved),
+            initiator: self.initiator.map(moved),
+            ssh: self.ssh.map(moved),
+            resolv: self.resolv.map(moved),
+        }
+    }
+}
+
 /// What a person or a package put there stays; what this server's is, or what this program wrote, does not.
 fn resolv(root: &Path, path: PathBuf) -> io::Result<Option<PathBuf>> {
     let Some(found) = look(root, &path)? else { return Ok(Some(path)) };
@@ -225,6 +239,16 @@ pub fn actions(root: &Path, config: &Config, tree: &Path) -> Result<Vec<Action>,
     let keep = site::paths(root, config)?;
     let facts = Facts::read(root, tree, &keep).map_err(TreeError::at(tree.display()))?;
     Ok(decide(tree, &config.settings.dhcp.nameservers, &facts))
+}
+
+/// What will seal a copy of the tree that is not made yet.
+///
+/// # Errors
+/// [`TreeError::Look`]
+pub fn actions_in_copy(root: &Path, config: &Config, tree: &Path, copy: &Path) -> Result<Vec<Action>, TreeError> {
+    let keep = site::paths(root, config)?;
+    let facts = Facts::read(root, tree, &keep).map_err(TreeError::at(tree.display()))?;
+    Ok(decide(copy, &config.settings.dhcp.nameservers, &facts.moved(tree, copy)))
 }
 
 pub(super) fn run(common: &Common, name: &TreeName) -> Result<(), server::Error> {
