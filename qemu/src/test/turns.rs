@@ -34,14 +34,14 @@ impl Turn {
 /// Each of them.
 pub(super) const BOOTED: [Booted; 13] = [
     Booted { title: "whole boots", file: "boot", at_once: "2", turn: Turn::First, lane: 0 },
-    Booted { title: "initramfs", file: "initramfs", at_once: "2", turn: Turn::First, lane: 0 },
+    Booted { title: "initramfs", file: "initramfs", at_once: "1", turn: Turn::First, lane: 2 },
     Booted { title: "disks of nodes", file: "sidus_disk_boot", at_once: "1", turn: Turn::First, lane: 1 },
     Booted { title: "generations", file: "sidus_boot", at_once: "2", turn: Turn::Second, lane: 0 },
     Booted { title: "whole boots", file: "guard_boot", at_once: "2", turn: Turn::Second, lane: 0 },
     Booted { title: "whole boots", file: "iscsi_boot", at_once: "2", turn: Turn::Second, lane: 1 },
-    Booted { title: "whole boots", file: "switch_boot", at_once: "2", turn: Turn::Second, lane: 1 },
+    Booted { title: "faults", file: "faults", at_once: "2", turn: Turn::Second, lane: 1 },
     Booted { title: "network managers", file: "network_boot", at_once: "1", turn: Turn::Second, lane: 2 },
-    Booted { title: "faults", file: "faults", at_once: "2", turn: Turn::Second, lane: 2 },
+    Booted { title: "whole boots", file: "switch_boot", at_once: "2", turn: Turn::Second, lane: 2 },
     Booted { title: "other services", file: "services_boot", at_once: "1", turn: Turn::Alone, lane: 0 },
     Booted { title: "faults of the server", file: "server_faults", at_once: "1", turn: Turn::Alone, lane: 0 },
     Booted { title: "whole boots against the clock", file: "timed", at_once: "2", turn: Turn::Alone, lane: 0 },
