@@ -82,7 +82,7 @@ pub fn run(common: &Common, options: &Options) -> Result<(), super::Error> {
     let mut facts = facts.map_err(CheckError::Facts)?;
     match offers {
         Some(Ok(offers)) => facts.offers = offers,
-        Some(Err(why)) => eprintln!("note: other DHCP servers are not looked for: {why}"),
+        Some(Err(why)) => output::note(&format!("other DHCP servers are not looked for: {why}")),
         None => {}
     }
     let findings = findings(&config, &facts);

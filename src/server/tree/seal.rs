@@ -177,9 +177,7 @@ impl Facts {
             resolv: if etc == Some(true) { resolv(root, at(RESOLV)?)?.and_then(unless_kept) } else { None },
         })
     }
-}
 
-impl Facts {
     /// The same of a tree in another folder.
     fn moved(self, from: &Path, to: &Path) -> Self {
         let moved = |path: PathBuf| path.strip_prefix(from).map(|inside| to.join(inside)).unwrap_or(path);
@@ -236,9 +234,7 @@ fn all_in(root: &Path, folder: &Path, files: bool, found: &mut BTreeSet<PathBuf>
 /// # Errors
 /// [`TreeError::Look`]
 pub fn actions(root: &Path, config: &Config, tree: &Path) -> Result<Vec<Action>, TreeError> {
-    let keep = site::paths(root, config)?;
-    let facts = Facts::read(root, tree, &keep).map_err(TreeError::at(tree.display()))?;
-    Ok(decide(tree, &config.settings.dhcp.nameservers, &facts))
+    actions_in_copy(root, config, tree, tree)
 }
 
 /// What will seal a copy of the tree that is not made yet.

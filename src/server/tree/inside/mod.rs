@@ -33,6 +33,7 @@ use rustix::system::sethostname;
 use thiserror::Error;
 
 use super::TreeError;
+use crate::server::output;
 use mounts::{attach, bind_read_only, file_system, folder, make_read_only, take, write};
 use opened::Opened;
 
@@ -288,7 +289,8 @@ fn name_server(resolv: &[u8]) -> Result<(), EnterError> {
     if target.is_file() {
         return cover(&target, "resolv.conf");
     }
-    eprintln!("sidus: {FILE} of the tree leads to {}, which is no file: no name will be resolved", target.display());
+    let target = output::plain(&target.to_string_lossy());
+    eprintln!("sidus: {FILE} of the tree leads to {target}, which is no file: no name will be resolved");
     Ok(())
 }
 

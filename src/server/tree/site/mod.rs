@@ -151,7 +151,7 @@ pub(super) fn run(common: &Common, name: &TreeName) -> Result<(), server::Error>
         })?;
     }
     for call in calls {
-        eprintln!("note: then: sidus tree run {name} -- {call}");
+        output::note(&format!("then: sidus tree run {name} -- {call}"));
     }
     Ok(())
 }
