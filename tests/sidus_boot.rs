@@ -86,6 +86,9 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
                 "tree run {TREE} -- sh -eu -s {time} libc6 libc-bin coreutils <<'END'\n{UPGRADE}\nEND"
             ))?;
             assert!(upgraded.contains("Setting up libc6:amd64 ("), "{upgraded}");
+            // That of a generation is made for it; in the tree there is none to be made anew at each upgrade.
+            let boot = administrator.run(&format!("ls /srv/sidus/trees/{TREE}/boot"))?;
+            assert!(boot.contains("vmlinuz-") && !boot.contains("initrd"), "{boot}");
         }
         administrator.sidus(&format!("tree run {TREE} -- sh -c 'echo {time} >/srv/notice'"))?;
         let published = Instant::now();

@@ -13,8 +13,8 @@ use crate::tree::NODE_PACKAGES;
 /// The one that each node of the lab can do without: these boot the cloud kernel.
 const SPARED: &str = "linux-image-amd64";
 
-/// Those parts of `sidus` that decide what is downloaded. Whatever else of it changes, the tree is the same.
-const MAKERS: [&str; 3] = ["tree/create.rs", "tree/sources.rs", "config/packages.rs"];
+/// Those parts of `sidus` that decide what is made. Whatever else of it changes, the tree is the same.
+const MAKERS: [&str; 4] = ["tree/create.rs", "tree/contain.rs", "tree/sources.rs", "config/packages.rs"];
 
 /// What is in it, besides what each Debian has: what the lab's other nodes have.
 fn packages() -> String {

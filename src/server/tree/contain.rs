@@ -14,6 +14,10 @@ use crate::server::paths::{look, within};
 /// For a command that may ask nothing (debconf(7)): package scripts take the defaults.
 pub const QUIET: (&str, &str) = ("DEBIAN_FRONTEND", "noninteractive");
 
+/// For packages of kernels, whose hook makes no initrd then (initramfs-tools' in `/etc/kernel/postinst.d`): no node boots a
+/// working tree, and each generation gets one of its own.
+pub const NO_INITRD: (&str, &str) = ("INITRD", "No");
+
 /// This program, as another process starts it.
 ///
 /// # Errors

@@ -180,7 +180,9 @@ fn decide(config: &Config, options: &Options, facts: &Facts) -> Result<Option<De
     let new = folders.trees.join(format!(".{}.new", options.name));
     let undo = vec![Action::remove_inside(folders.trees.path(), &new)];
     let (before, after) = command(program, &made, first);
+    let (variable, value) = contain::NO_INITRD;
     let run = contain::contained(&facts.sidus, Where::Here, &before)
+        .env(variable, value)
         .path(&new)
         .args(&after)
         .does(format!("makes the tree {}, {count} packages and what they need", options.name))

@@ -51,7 +51,7 @@ fn made(decided: &Decided) -> Made {
 }
 
 const CONTAINED: &str =
-    "run setpriv --pdeathsig KILL -- unshare --mount --ipc --uts --pid --fork --kill-child=KILL -- /usr/sbin/sidus inside --";
+    "run INITRD=No setpriv --pdeathsig KILL -- unshare --mount --ipc --uts --pid --fork --kill-child=KILL -- /usr/sbin/sidus inside --";
 
 #[test]
 fn a_tree_is_made_under_another_name() {

@@ -7,11 +7,11 @@ fn work_in_a_tree_is_commands_in_namespaces() {
         "setpriv --pdeathsig KILL -- unshare --mount --ipc --uts --pid --fork --kill-child=KILL -- /usr/sbin/sidus \
                      inside --tree=/srv/t --";
     let apt = format!(
-        "DEBIAN_FRONTEND=noninteractive {contained} apt-get --yes --option=Dpkg::Options::=--force-confdef \
+        "DEBIAN_FRONTEND=noninteractive INITRD=No {contained} apt-get --yes --option=Dpkg::Options::=--force-confdef \
          --option=Dpkg::Options::=--force-confold --quiet --option=Dpkg::Use-Pty=0"
     );
     let finish = format!(
-        "DEBIAN_FRONTEND=noninteractive {contained} dpkg --force-confdef --force-confold --configure --pending"
+        "DEBIAN_FRONTEND=noninteractive INITRD=No {contained} dpkg --force-confdef --force-confold --configure --pending"
     );
     let packages = || vec!["vim".parse().unwrap(), "libc6:i386=2.36-9".parse().unwrap()];
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();

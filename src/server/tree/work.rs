@@ -41,8 +41,12 @@ impl Work {
     /// The commands, one after the other.
     pub(super) fn runs(&self, sidus: &str, name: &TreeName, tree: &Path) -> Vec<Run> {
         let contained = |command: &[&str]| contain::contained(sidus, Where::Tree(tree), command);
-        let (variable, value) = contain::QUIET;
-        let quiet = |does: String, command: &[&str]| contained(command).env(variable, value).does(does);
+        let quiet = |does: String, command: &[&str]| {
+            let run = [contain::QUIET, contain::NO_INITRD]
+                .into_iter()
+                .fold(contained(command), |run, (variable, value)| run.env(variable, value));
+            run.does(does)
+        };
         let apt = |does: String, words: &[&str], packages: &[Package]| {
             let packages: Vec<_> = packages.iter().map(Package::as_str).collect();
             quiet(does, &[&APT, words, &packages].concat())
