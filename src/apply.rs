@@ -77,7 +77,7 @@ impl StepError {
                  layer on the iSCSI server"
             }
             Self::Mount(_) => "read the kernel's messages (dmesg), and try the plain root with aufs=off",
-            Self::Module(_) => "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel",
+            Self::Module(_) => "rebuild the initramfs: by sidus publish, or by update-initramfs -u in the tree, and copy it to the TFTP server with its kernel",
             Self::File(FileError { path, .. }) if path.starts_with("/run") => "the node has too little free memory: give it more",
             Self::File(FileError { source, .. }) if source.raw_os_error().is_none() => {
                 "mend it in the tree on the NFS server, or in the layer on the iSCSI server"

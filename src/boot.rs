@@ -115,7 +115,7 @@ fn look(machine: &Machine, wanted: Wanted) -> Result<Facts, FailureReport> {
 
 fn decide(options: &BootOptions, facts: &Facts) -> Result<Plan, FailureReport> {
     plan(options, facts).map_err(|error| {
-        let remedy = "boot a kernel that has it, or rebuild the initramfs with its module (update-initramfs -u)";
+        let remedy = "boot a kernel that has it, or rebuild the initramfs with its module (sidus publish, or update-initramfs -u)";
         failure("choose the union", &error, remedy)
     })
 }

@@ -264,14 +264,14 @@ impl LunError {
             Self::Redirected { .. } | Self::RedirectedTo { .. } => "mend the redirection on the iSCSI server",
             Self::Identity(_) | Self::Name(_) => "mend ISCSI_INITIATOR= or sidus.iscsi.target= in the node's PXE entry",
             Self::Credentials { .. } => {
-                "mend /etc/sidus/iscsi.conf in the tree and rebuild the initramfs (update-initramfs -u), or mend the \
+                "mend /etc/sidus/iscsi.conf in the tree and rebuild the initramfs (sidus publish, or update-initramfs -u), or mend the \
                  archive that is appended to it"
             }
             Self::File(_) | Self::Kernel { .. } | Self::Timeout { .. } | Self::Disks(_) | Self::Table { .. } => {
                 "read the kernel's messages (dmesg) and those of the iSCSI server"
             }
             Self::Iscsi(_) | Self::NoDriver { .. } | Self::Module(_) => {
-                "rebuild the initramfs in the tree (update-initramfs -u) and copy it to the TFTP server with its kernel"
+                "rebuild the initramfs: by sidus publish, or by update-initramfs -u in the tree, and copy it to the TFTP server with its kernel"
             }
             Self::NoDisk { .. } => {
                 "give the target one LUN with a disk, let this initiator see it, or name one with sidus.iscsi.lun="
