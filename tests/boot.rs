@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{check_union, power_off, power_off_after_trouble, INITRAMFS};
 use sidus_lab::faults::note;
@@ -320,6 +320,17 @@ fn the_nodes_own_disk_is_left_alone() -> Result<()> {
     assert_eq!(node.run("grep -c vda /proc/mounts || true")?.trim(), "0");
     power_off(node)?;
     assert!(before == std::fs::read(&disk)?, "the disk's image has changed");
+    Ok(())
+}
+
+/// What no `panic=` ends would be waited for until a boot's limit.
+#[test]
+fn a_kernel_that_panics_is_waited_for_no_longer() -> Result<()> {
+    let mut node = Lab::open()?.node(43).cmdline("rdinit=/none").boot()?;
+    let started = Instant::now();
+    let error = node.wait_shell().unwrap_err().to_string();
+    assert!(error.contains("its kernel has panicked") && error.contains("Unable to mount root fs"), "{error}");
+    assert!(started.elapsed() < INITRAMFS, "{:?}", started.elapsed());
     Ok(())
 }
 

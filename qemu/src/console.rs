@@ -37,6 +37,17 @@ impl Console {
         Ok(found.is_some())
     }
 
+    /// How long it is so far, in bytes.
+    pub(crate) fn length(&self) -> Result<u64> {
+        let file = std::fs::metadata(&self.path);
+        file.map(|file| file.len()).with_context(|| format!("cannot look at the console {}", self.path.display()))
+    }
+
+    /// Whether `text` came after the first `offset` bytes, whatever was looked at before.
+    pub(crate) fn has_after(&self, offset: u64, text: &str) -> Result<bool> {
+        Ok(position(&self.read_from(offset)?, text.as_bytes()).is_some())
+    }
+
     /// All of it so far.
     pub fn text(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&self.read_from(0)?).into_owned())

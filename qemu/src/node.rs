@@ -28,6 +28,9 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 /// How long a node may take to power off.
 const OFF_LIMIT: Duration = Duration::from_secs(120);
 
+/// What a kernel says last on its console, where no `panic=` has it start again (`panic` in kernel/panic.c).
+const PANIC: &str = "end Kernel panic - not syncing";
+
 /// NFS options for a tree that never changes: half of the requests of a boot.
 pub(crate) const UNCHANGING: &str = "nocto,acregmin=600,acregmax=600,acdirmin=600,acdirmax=600";
 
@@ -217,6 +220,7 @@ impl NodeBuilder {
             shell: Shell::new(&paths.socket(&format!("{name}.shell"))),
             qmp: paths.socket(&format!("{name}.qmp")),
             process: None,
+            console_before: 0,
             _number: number,
             is: self,
         };
@@ -307,6 +311,8 @@ pub struct Node {
     is: NodeBuilder,
     process: Option<Child>,
     console: Console,
+    /// How much the console had when the node was last switched on, in bytes.
+    console_before: u64,
     shell: Shell,
     qmp: PathBuf,
     _number: Lock,
@@ -333,6 +339,7 @@ impl Node {
             .append(true)
             .open(self.console.path())
             .with_context(|| format!("cannot write {}", self.console.path().display()))?;
+        self.console_before = self.console.length()?;
         let errors = self.console.path().with_extension("qemu");
         // The node ends with the thread that started it, whatever ends that.
         let wrapper = ["setpriv", "--pdeathsig", "KILL"];
@@ -391,6 +398,10 @@ impl Node {
             // QEMU makes the socket a moment after its start; a machine that ends meanwhile is seen above.
             if self.shell_socket().exists() && self.shell.answers(Duration::from_secs(2)).unwrap_or(false) {
                 return Ok(());
+            }
+            // One that reboots by itself may have been through it, and be well.
+            if !self.is.reboots && self.console.has_after(self.console_before, PANIC)? {
+                return Err(self.failed("its kernel has panicked"));
             }
             if started.elapsed() > BOOT_LIMIT {
                 let limit = BOOT_LIMIT.as_secs();
