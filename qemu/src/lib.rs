@@ -35,6 +35,7 @@ pub mod qemu;
 pub mod qmp;
 mod readme;
 pub mod records;
+mod schedule;
 pub mod served;
 pub mod server;
 pub mod shell;

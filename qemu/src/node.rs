@@ -17,7 +17,7 @@ use crate::server::Server;
 use crate::shell::{Output, Shell};
 use crate::suite::Suite;
 use crate::tree::Tree;
-use crate::{image, qemu, qmp};
+use crate::{image, qemu, qmp, schedule};
 
 /// An emulated boot by PXE up to `running`, while others compete for the processor.
 const BOOT_LIMIT: Duration = Duration::from_secs(600);
@@ -343,7 +343,13 @@ impl Node {
         let errors = self.console.path().with_extension("qemu");
         // The node ends with the thread that started it, whatever ends that.
         let wrapper = ["setpriv", "--pdeathsig", "KILL"];
-        self.process = Some(qemu::start(&wrapper, &arguments, Stdio::piped(), file, &errors)?);
+        let mut command = qemu::command(&wrapper, &arguments);
+        // Neither is the server, for which all wait, nor who asks by TFTP for one block of an initrd after the other: each of ten
+        // thousand answers would wait for others' slices.
+        if self.is.pxe.is_none() {
+            schedule::in_long_slices(&mut command)?;
+        }
+        self.process = Some(qemu::start(&mut command, Stdio::piped(), file, &errors)?);
         Ok(())
     }
 

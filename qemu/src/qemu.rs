@@ -65,24 +65,19 @@ pub(crate) fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
-/// Starts QEMU behind `wrapper`, a command that becomes it. The console goes to `console`, complaints to `errors`.
-pub(crate) fn start(
-    wrapper: &[&str],
-    arguments: &[String],
-    input: Stdio,
-    console: File,
-    errors: &Path,
-) -> Result<Child> {
-    let errors = File::create(errors).with_context(|| format!("cannot write {}", errors.display()))?;
+/// QEMU behind `wrapper`, a command that becomes it.
+pub(crate) fn command(wrapper: &[&str], arguments: &[String]) -> Command {
     let mut words = wrapper.iter().copied().chain(["qemu-system-x86_64"]);
-    let program = words.next().context("no program")?;
-    Command::new(program)
-        .args(words)
-        .args(arguments)
-        .env(HUGE_PAGES.0, HUGE_PAGES.1)
-        .stdin(input)
-        .stdout(console)
-        .stderr(errors)
-        .spawn()
-        .with_context(|| format!("cannot start {program}: run ./qemu/lab, which installs what is missing"))
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).args(arguments).env(HUGE_PAGES.0, HUGE_PAGES.1);
+    command
+}
+
+/// Starts it. The console goes to `console`, complaints to `errors`.
+pub(crate) fn start(command: &mut Command, input: Stdio, console: File, errors: &Path) -> Result<Child> {
+    let errors = File::create(errors).with_context(|| format!("cannot write {}", errors.display()))?;
+    command.stdin(input).stdout(console).stderr(errors).spawn().with_context(|| {
+        let program = command.get_program().to_string_lossy();
+        format!("cannot start {program}: run ./qemu/lab, which installs what is missing")
+    })
 }

@@ -159,7 +159,7 @@ impl Server {
         let file =
             File::create(console.path()).with_context(|| format!("cannot write {}", console.path().display()))?;
         let errors = self.paths.log().join("server.qemu");
-        let child = qemu::start(&["setsid"], &arguments, Stdio::null(), file, &errors)?;
+        let child = qemu::start(&mut qemu::command(&["setsid"], &arguments), Stdio::null(), file, &errors)?;
         Ok(i32::try_from(child.id())?)
     }
 
