@@ -1,4 +1,5 @@
-//! What happens to the server, under a node that writes all the while. Every node feels it: this runs alone. `./qemu/lab test faults` runs them.
+//! What happens to the server, under a node that writes all the while. Every node feels it: no other runs
+//! beside this one. `./qemu/lab test faults` runs them.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
 
 mod victim;

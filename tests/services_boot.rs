@@ -1,5 +1,5 @@
 //! The other services that `sidus` drives: dhcpd(8) of isc-dhcp-server and in.tftpd(8) of tftpd-hpa. All of the server's
-//! nodes boot by them meanwhile: nothing runs beside it. `./qemu/lab test services_boot` runs these.
+//! nodes boot by them meanwhile: no other node runs beside it. `./qemu/lab test services_boot` runs these.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test may fail by a panic.
 
 mod administrator;

@@ -5,10 +5,9 @@ mod outcome;
 mod turns;
 
 use std::process::Command;
-use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Context, Result};
 
 use self::cargo::{Booting, Cargo};
 pub use self::outcome::Count;
@@ -21,16 +20,43 @@ use crate::{faults, image, readme};
 /// The tests that need root.
 const MOUNTING: &str = "union";
 
-/// The hunts themselves are for cargo-fuzz; that they can be begun is seen here.
-const FUZZ_TARGETS: [&str; 8] = [
-    "cargo",
-    "build",
-    "--quiet",
-    "--locked",
-    "--manifest-path",
-    "tests/fuzz/Cargo.toml",
-    "--target-dir",
-    "target/fuzz",
+/// A command that looks at the source, and its name.
+type Check = (&'static str, &'static [&'static str]);
+
+const FORMAT: Check = ("format", &["cargo", "fmt", "--all", "--check"]);
+
+/// What compiles, each in a folder of its own: cargo lets one at a time into a folder.
+const COMPILING: [Check; 2] = [
+    (
+        "lints",
+        &[
+            "cargo",
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--quiet",
+            "--target-dir",
+            "target/lints",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    // The hunts themselves are for cargo-fuzz; that they can be begun is seen here.
+    (
+        "fuzz targets",
+        &[
+            "cargo",
+            "build",
+            "--quiet",
+            "--locked",
+            "--manifest-path",
+            "tests/fuzz/Cargo.toml",
+            "--target-dir",
+            "target/fuzz",
+        ],
+    ),
 ];
 
 /// What is asked for.
@@ -72,17 +98,20 @@ impl Wanted {
 }
 
 /// Runs the tests in the files that `names` are, and those whose names contain one of them; without names, all, and
-/// format, lints and shell files before. Where all pass, what the scenarios of faults found goes into the README, if
+/// what looks at the source. Where all pass, what the scenarios of faults found goes into the README, if
 /// `readme` asks for that. What cannot be run has failed, and keeps no other from being run.
 pub fn run(paths: &Paths, mirror: Option<&str>, names: &[String], readme: bool) -> Count {
     let started = Instant::now();
     let wanted = faults::forget(paths).and_then(|()| Wanted::new(paths, names));
     let ran = wanted.and_then(|wanted| {
         std::thread::scope(|scope| {
-            // Where all is to be run, the lab is needed: its trees are downloaded while the source is checked. What cannot be
-            // built is told when it is asked for.
-            let lab = wanted.is_all().then(|| scope.spawn(|| image::build_all(paths, mirror)));
-            run_wanted(paths, mirror, &wanted, readme, || drop(lab.map(ScopedJoinHandle::join)))
+            // Where all is to be run, the lab is needed: it is built and its server boots while other tests run. What of it
+            // fails is told when it is asked for.
+            let lab = wanted.is_all().then(|| scope.spawn(|| booted(paths, mirror)));
+            run_wanted(paths, &wanted, readme, || match lab {
+                Some(lab) => lab.join().map_err(|_| anyhow!("the thread that builds it ended"))?,
+                None => booted(paths, mirror),
+            })
         })
     });
     let ran = or_failed("the tests", ran);
@@ -103,14 +132,19 @@ fn or_failed(what: &str, ran: Result<Ran>) -> Ran {
     })
 }
 
-fn run_wanted(paths: &Paths, mirror: Option<&str>, wanted: &Wanted, readme: bool, built: impl FnOnce()) -> Result<Ran> {
+fn run_wanted(paths: &Paths, wanted: &Wanted, readme: bool, lab: impl FnOnce() -> Result<Server>) -> Result<Ran> {
     let names = &wanted.names;
     let cargo = Cargo { paths, faults: wanted.is_whole("faults") };
     let mut ran = Ran::default();
     if wanted.is_all() {
-        let checked = checks(paths).map(|count| Ran { count, ..Ran::default() });
-        ran.add(or_failed("what looks at the source", checked));
+        ran.add(or_failed("what looks at the source", quick_checks(paths)));
+        if let Err(error) = cargo.compile_beside_the_lab() {
+            ran.add(or_failed("the tests' programs", Err(error)));
+        }
     }
+    // What goes into the README is told of nodes that had the machine for themselves.
+    let checks = wanted.is_all().then_some(|| compiling_checks(paths));
+    let (mut beside, after) = if readme { (None, checks) } else { (checks, None) };
     let in_lab = |file: &str| BOOTED.iter().any(|booted| booted.file == file);
     let here = wanted.files.iter().filter(|file| *file != MOUNTING && !in_lab(file));
     let (whole, others): (Vec<_>, Vec<_>) = here.partition(|file| wanted.is_whole(file));
@@ -136,10 +170,9 @@ fn run_wanted(paths: &Paths, mirror: Option<&str>, wanted: &Wanted, readme: bool
         }
     }
     if !booting.is_empty() {
-        built();
-        match booted(paths, mirror) {
+        match lab() {
             Ok(server) => {
-                ran.add(or_failed("what boots nodes", cargo.boot_all(booting)));
+                ran.add(or_failed("what boots nodes", cargo.boot_all(booting, &mut beside)));
                 let stopped = server.stop().map(|()| Ran::default());
                 ran.add(or_failed("the lab's server", stopped));
                 if readme && ran.count.failed == 0 {
@@ -148,6 +181,10 @@ fn run_wanted(paths: &Paths, mirror: Option<&str>, wanted: &Wanted, readme: bool
             }
             Err(error) => ran.add(or_failed("the lab", Err(error))),
         }
+    }
+    // Where nothing was run that they could be beside.
+    if let Some(checks) = beside.or(after) {
+        ran.add(checks());
     }
     if !is_root && (wanted.is_all() || wanted.is_whole(MOUNTING)) {
         println!("NOT RUN: the tests in mount namespaces (tests/{MOUNTING}.rs), which need root");
@@ -169,34 +206,38 @@ fn booted(paths: &Paths, mirror: Option<&str>) -> Result<Server> {
     Ok(server)
 }
 
-/// What looks at the source only.
-fn checks(paths: &Paths) -> Result<Count> {
-    let mut count = Count::default();
+/// What takes no time: the source's format, and its shell files.
+fn quick_checks(paths: &Paths) -> Result<Ran> {
     let shell_files = shell_files(paths)?;
-    let mut shellcheck = vec!["shellcheck"];
-    shellcheck.extend(shell_files.iter().map(String::as_str));
-    let clippy =
-        ["cargo", "clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "-D", "warnings"];
-    for (name, command) in [
-        ("format", ["cargo", "fmt", "--all", "--check"].as_slice()),
-        ("lints", clippy.as_slice()),
-        ("shell files", shellcheck.as_slice()),
-        ("fuzz targets", &FUZZ_TARGETS),
-    ] {
-        heading(name);
-        let [program, arguments @ ..] = command else {
-            continue;
-        };
-        let passed = Command::new(program)
-            .args(arguments)
-            .current_dir(paths.project())
-            .status()
-            .with_context(|| format!("cannot run {program}"))?
-            .success();
-        println!("{name}: {}", if passed { "ok" } else { "FAILED" });
-        count.add(Count::one(passed));
-    }
-    Ok(count)
+    let shellcheck: Vec<_> = std::iter::once("shellcheck").chain(shell_files.iter().map(String::as_str)).collect();
+    let mut ran = check(paths, FORMAT);
+    ran.add(check(paths, ("shell files", &shellcheck)));
+    Ok(ran)
+}
+
+/// What compiles the source once more.
+fn compiling_checks(paths: &Paths) -> Ran {
+    COMPILING.into_iter().fold(Ran::default(), |mut ran, one| {
+        ran.add(check(paths, one));
+        ran
+    })
+}
+
+/// Runs it, and shows in one piece what it says: other tests may run beside.
+fn check(paths: &Paths, (name, command): (&str, &[&str])) -> Ran {
+    // Others go first, which have limits.
+    let output = Command::new("nice").args(["-n", "10"]).args(command).current_dir(paths.project()).output();
+    let output = output.with_context(|| format!("cannot run nice for {}", command.join(" ")));
+    let (passed, said) = match output {
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+        }
+        Err(error) => (false, format!("{error:#}")),
+    };
+    println!("\n== {name}\n{said}{name}: {}", if passed { "ok" } else { "FAILED" });
+    let failed = (!passed).then(|| Failed::whole(name, &said)).into_iter().collect();
+    Ran { count: Count::one(passed), failed, ..Ran::default() }
 }
 
 /// The project's files that begin with a shell's name.

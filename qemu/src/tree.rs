@@ -131,6 +131,9 @@ const SERVER_PACKAGES: [&str; 23] = [
 /// Where packages lie ready in a tree that are not installed.
 pub const READY: &str = "/srv/packages";
 
+/// For the hook of initramfs-tools, which makes none then: they are made when the tree is dressed.
+const NO_INITRD: (&str, &str) = ("INITRD", "No");
+
 /// Nobody reads these in the lab.
 const LEFT_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*"];
 
@@ -163,6 +166,7 @@ pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<Pa
     let digest = Stamp::new()
         .text(&[tree.packages(), tree.ready_packages()].concat().join(","))
         .text(&LEFT_OUT.join(","))
+        .text(NO_INITRD.0)
         .text(mirror.unwrap_or("as this machine"))
         .digest();
     if stamp::is_fresh(&tarball, &digest) {
@@ -172,8 +176,11 @@ pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<Pa
     let mirror = mirror.map_or_else(Mirror::of_this_machine, |address| Ok(Mirror::at(address)))?;
     let unfinished = paths.images().join(format!("{}.new.tar", tree.name()));
     let mode = if rustix::process::getuid().is_root() { "root" } else { "unshare" };
-    let mut command = Command::new("mmdebstrap");
+    // Several are made at a time, and nothing waits for them as long as for the programs.
+    let mut command = Command::new("nice");
     command
+        .args(["-n", "5", "mmdebstrap"])
+        .env(NO_INITRD.0, NO_INITRD.1)
         .args(["--variant=minbase", &format!("--mode={mode}"), &format!("--include={}", tree.packages().join(","))])
         .args(LEFT_OUT.map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
         .args(download(tree.ready_packages()))

@@ -30,14 +30,28 @@ pub(super) struct Cargo<'a> {
 }
 
 impl Cargo<'_> {
+    /// Compiles all tests. What the lab is built of goes first: it is waited for longer. What does not compile is told when it is
+    /// to be run.
+    pub(super) fn compile_beside_the_lab(&self) -> Result<()> {
+        heading("the tests' programs");
+        let mut all = Command::new("nice");
+        all.args(["-n", "10", "cargo", "test", "--quiet", "--no-run", "--tests"]).args(ALL);
+        all.current_dir(self.paths.project()).status().context("cannot run nice")?;
+        Ok(())
+    }
+
     /// Runs the tests whose names contain one of `words`.
     pub(super) fn test(&self, title: &str, options: &[&str], words: &[String]) -> Result<Ran> {
         heading(title);
         self.run(title, "", options, &[], words)
     }
 
-    /// Runs files that need the lab, each in its turn.
-    pub(super) fn boot_all(&self, files: Vec<Booting>) -> Result<Ran> {
+    /// Runs files that need the lab, each in its turn. `beside` is taken, and run beside those of [`Turn::Server`].
+    pub(super) fn boot_all(
+        &self,
+        files: Vec<Booting>,
+        beside: &mut Option<impl FnOnce() -> Ran + Send>,
+    ) -> Result<Ran> {
         heading("the programs that boot nodes");
         let mut all = Command::new("cargo");
         all.args(["test", "--quiet", "--no-run"]).args(ALL);
@@ -51,9 +65,11 @@ impl Cargo<'_> {
         let mut ran = Ran::default();
         for turn in Turn::ALL {
             let in_lane = |lane| files.iter().filter(move |file| file.booted.turn == turn && file.booted.lane == lane);
+            let beside = if turn == Turn::Server { beside.take() } else { None };
             let lanes = std::thread::scope(|scope| {
-                let lanes: Vec<_> = (0..LANES).map(|lane| scope.spawn(move || self.boot_each(in_lane(lane)))).collect();
-                lanes.into_iter().map(ScopedJoinHandle::join).collect::<Vec<_>>()
+                let lanes = (0..LANES).map(|lane| scope.spawn(move || self.boot_each(in_lane(lane))));
+                let all: Vec<_> = lanes.chain(beside.map(|beside| scope.spawn(beside))).collect();
+                all.into_iter().map(ScopedJoinHandle::join).collect::<Vec<_>>()
             });
             for lane in lanes {
                 ran.add(or_failed("a lane", lane.map_err(|_| anyhow!("its thread ended"))));

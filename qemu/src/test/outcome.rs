@@ -43,6 +43,12 @@ pub(super) struct Failed {
 }
 
 impl Failed {
+    /// What has no tests of its own, and what it said.
+    pub(super) fn whole(name: &str, said: &str) -> Self {
+        let said = said.lines().map(str::to_owned).collect();
+        Self { title: "what looks at the source".to_owned(), name: name.to_owned(), said }
+    }
+
     /// The name, and of what was said the beginning and the end.
     pub(super) fn show(&self) {
         println!("{}: {}", self.title, self.name);

@@ -23,29 +23,32 @@ pub(super) enum Turn {
     First,
     /// What shares the targets.
     Second,
-    /// What measures time, or does something to the server that every node feels: a file at a time.
-    Alone,
+    /// What does something to the server that every node feels: a file at a time. What they leave of the processors compiles
+    /// the source for the lints meanwhile.
+    Server,
+    /// What measures time, and nothing beside it.
+    Timed,
 }
 
 impl Turn {
-    pub(super) const ALL: [Self; 3] = [Self::First, Self::Second, Self::Alone];
+    pub(super) const ALL: [Self; 4] = [Self::First, Self::Second, Self::Server, Self::Timed];
 }
 
 /// Each of them.
 pub(super) const BOOTED: [Booted; 13] = [
     Booted { title: "whole boots", file: "boot", at_once: "2", turn: Turn::First, lane: 0 },
-    Booted { title: "initramfs", file: "initramfs", at_once: "1", turn: Turn::First, lane: 2 },
     Booted { title: "disks of nodes", file: "sidus_disk_boot", at_once: "1", turn: Turn::First, lane: 1 },
+    Booted { title: "initramfs", file: "initramfs", at_once: "1", turn: Turn::First, lane: 0 },
     Booted { title: "generations", file: "sidus_boot", at_once: "2", turn: Turn::Second, lane: 0 },
     Booted { title: "whole boots", file: "guard_boot", at_once: "2", turn: Turn::Second, lane: 0 },
     Booted { title: "whole boots", file: "iscsi_boot", at_once: "2", turn: Turn::Second, lane: 1 },
     Booted { title: "faults", file: "faults", at_once: "2", turn: Turn::Second, lane: 1 },
     Booted { title: "network managers", file: "network_boot", at_once: "1", turn: Turn::Second, lane: 2 },
     Booted { title: "whole boots", file: "switch_boot", at_once: "2", turn: Turn::Second, lane: 2 },
-    Booted { title: "other services", file: "services_boot", at_once: "1", turn: Turn::Alone, lane: 0 },
-    Booted { title: "faults of the server", file: "server_faults", at_once: "1", turn: Turn::Alone, lane: 0 },
-    Booted { title: "whole boots against the clock", file: "timed", at_once: "2", turn: Turn::Alone, lane: 0 },
-    Booted { title: "shutdowns against the clock", file: "timed_shutdown", at_once: "2", turn: Turn::Alone, lane: 0 },
+    Booted { title: "other services", file: "services_boot", at_once: "1", turn: Turn::Server, lane: 0 },
+    Booted { title: "faults of the server", file: "server_faults", at_once: "1", turn: Turn::Server, lane: 0 },
+    Booted { title: "whole boots against the clock", file: "timed", at_once: "2", turn: Turn::Timed, lane: 0 },
+    Booted { title: "shutdowns against the clock", file: "timed_shutdown", at_once: "2", turn: Turn::Timed, lane: 0 },
 ];
 
 #[cfg(test)]
