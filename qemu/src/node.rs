@@ -344,8 +344,8 @@ impl Node {
         // The node ends with the thread that started it, whatever ends that.
         let wrapper = ["setpriv", "--pdeathsig", "KILL"];
         let mut command = qemu::command(&wrapper, &arguments);
-        // Neither is the server, for which all wait, nor who asks by TFTP for one block of an initrd after the other: each of ten
-        // thousand answers would wait for others' slices.
+        // Not by PXE: TFTP asks for one block of an initrd after the other, and each of ten thousand answers would wait for
+        // others' slices. Nor is the server so, for which all wait.
         if self.is.pxe.is_none() {
             schedule::in_long_slices(&mut command)?;
         }

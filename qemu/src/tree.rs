@@ -166,7 +166,7 @@ pub(crate) fn base(paths: &Paths, tree: Tree, mirror: Option<&str>) -> Result<Pa
     let digest = Stamp::new()
         .text(&[tree.packages(), tree.ready_packages()].concat().join(","))
         .text(&LEFT_OUT.join(","))
-        .text(NO_INITRD.0)
+        .text(&format!("{}={}", NO_INITRD.0, NO_INITRD.1))
         .text(mirror.unwrap_or("as this machine"))
         .digest();
     if stamp::is_fresh(&tarball, &digest) {
