@@ -29,7 +29,9 @@ pub(crate) const CMDLINE: &str = concat!(emulated!(), " norandmaps");
 /// Arguments that every machine gets: emulated (never KVM, which may exist and yet hang), no devices but those named,
 /// the console on standard input and output, the command channel on a second serial line.
 ///
-/// Without the instructions for virtual machines: udev would load KVM for them.
+/// Without the instructions for virtual machines: udev would load KVM for them. Without cmpxchg16b: QEMU before 8.0 keeps flags
+/// of some earlier instruction after it, the direction flag among them. An interrupt that comes just then returns with those,
+/// and what the kernel clears next is the memory before it. Linux takes the instruction wherever it allocates, if there is one.
 ///
 /// One processor, and room for another, which never comes: where there can be one only, QEMU 7.2 leaves out the guest's memory
 /// barriers, though its devices work in another thread. Now and then, a virtio queue is not looked at again then: the guest
@@ -38,7 +40,7 @@ pub(crate) fn common(name: &str, memory_mb: u32, shell: &Path, qmp: &Path) -> Ve
     let mut arguments: Vec<String> = vec!["-name".into(), name.into(), "-m".into(), memory_mb.to_string()];
     arguments.extend(
         "-nodefaults -no-user-config -display none -machine pc,graphics=off -accel tcg,thread=multi \
-         -cpu qemu64,-svm -smp 1,maxcpus=2 \
+         -cpu qemu64,-svm,-cx16 -smp 1,maxcpus=2 \
          -device virtio-rng-pci -chardev stdio,id=console,signal=off -serial chardev:console -serial chardev:shell"
             .split(' ')
             .map(str::to_owned),
