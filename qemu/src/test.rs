@@ -20,6 +20,9 @@ use crate::{faults, image, readme};
 /// The tests that need root.
 const MOUNTING: &str = "union";
 
+/// The tests that kill commands everywhere: most of their time, they wait for the disk.
+const KILLING: &str = "sidus_crash";
+
 /// A command that looks at the source, and its name.
 type Check = (&'static str, &'static [&'static str]);
 
@@ -143,10 +146,16 @@ fn run_wanted(paths: &Paths, wanted: &Wanted, readme: bool, lab: impl FnOnce() -
         }
     }
     // What goes into the README is told of nodes that had the machine for themselves.
-    let checks = wanted.is_all().then_some(|| compiling_checks(paths));
-    let (mut beside, after) = if readme { (None, checks) } else { (checks, None) };
-    let in_lab = |file: &str| BOOTED.iter().any(|booted| booted.file == file);
-    let here = wanted.files.iter().filter(|file| *file != MOUNTING && !in_lab(file));
+    let without_server = wanted.is_all().then_some(|| {
+        let mut ran = compiling_checks(paths);
+        ran.add(or_failed(KILLING, cargo.test_beside("killed at each call", KILLING)));
+        ran
+    });
+    let (mut beside, after) = if readme { (None, without_server) } else { (without_server, None) };
+    let has_own_time = |file: &str| {
+        file == MOUNTING || wanted.is_all() && file == KILLING || BOOTED.iter().any(|booted| booted.file == file)
+    };
+    let here = wanted.files.iter().filter(|file| !has_own_time(file));
     let (whole, others): (Vec<_>, Vec<_>) = here.partition(|file| wanted.is_whole(file));
     let others: Vec<_> = others.into_iter().flat_map(|file| ["--test", file]).collect();
     let mut test = |title: &str, options: &[&str], words: &[String]| {
@@ -183,8 +192,8 @@ fn run_wanted(paths: &Paths, wanted: &Wanted, readme: bool, lab: impl FnOnce() -
         }
     }
     // Where nothing was run that they could be beside.
-    if let Some(checks) = beside.or(after) {
-        ran.add(checks());
+    if let Some(without_server) = beside.or(after) {
+        ran.add(without_server());
     }
     if !is_root && (wanted.is_all() || wanted.is_whole(MOUNTING)) {
         println!("NOT RUN: the tests in mount namespaces (tests/{MOUNTING}.rs), which need root");

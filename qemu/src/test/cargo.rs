@@ -46,6 +46,12 @@ impl Cargo<'_> {
         self.run(title, "", options, &[], words)
     }
 
+    /// Runs a file, whole, while others run.
+    pub(super) fn test_beside(&self, title: &str, file: &str) -> Result<Ran> {
+        heading(&format!("{title}: {file}"));
+        self.run(file, &format!("{file}: "), &["--test", file], &[], &[])
+    }
+
     /// Runs files that need the lab, each in its turn. `beside` is taken, and run beside those of [`Turn::Server`].
     pub(super) fn boot_all(
         &self,
