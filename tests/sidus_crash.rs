@@ -247,8 +247,8 @@ fn prune() {
 }
 
 /// Of two generations, nodes boot the second one.
-fn published_twice() -> Machine {
-    let machine = Machine::new("twice");
+fn published_twice(name: &str) -> Machine {
+    let machine = Machine::new(name);
     published::server(&machine);
     machine.succeeds(&["publish", "hpc"]);
     machine.put(&format!("{}/etc/motd", published::TREE), "again\n");
@@ -258,7 +258,7 @@ fn published_twice() -> Machine {
 
 #[test]
 fn rollback() {
-    let twice = published_twice();
+    let twice = published_twice("twice");
     let first = published::current(&twice).replace("-2", "-1");
     survives_each(17, "rollback", |machine| twice.copy_to(machine), &["rollback", "hpc", &first]);
 }
@@ -266,7 +266,7 @@ fn rollback() {
 /// Without a name it goes back by one, however often it has to be given.
 #[test]
 fn rollback_by_one() {
-    let thrice = published_twice();
+    let thrice = published_twice("thrice");
     thrice.put(&format!("{}/etc/motd", published::TREE), "and again\n");
     thrice.succeeds(&["publish", "hpc"]);
     let third = published::current(&thrice);

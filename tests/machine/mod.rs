@@ -3,12 +3,13 @@
 #![allow(dead_code)] // Each file of tests needs a part.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test may fail by a panic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -36,6 +37,9 @@ const NOT_COMPARED: [&str; 10] = [
 /// Of longer files only that length is compared.
 const MAX_COMPARED: u64 = 1 << 20;
 
+/// The folders of those that there are: tests run side by side.
+static TAKEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// A server.
 pub struct Machine {
     root: PathBuf,
@@ -43,9 +47,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// One with nothing but this machine's programs; another of that name is gone.
+    /// One with nothing but this machine's programs. What an earlier one of that name has left is gone.
     pub fn new(name: &str) -> Self {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("machine-{name}"));
+        let is_new = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(root.clone());
+        assert!(is_new, "another test has a machine that is called {name}");
         let machine = Self { root, by_root: AtomicBool::new(false) };
         machine.remove();
         fs::create_dir_all(&machine.root).unwrap();
@@ -269,6 +275,7 @@ impl Drop for Machine {
         if !std::thread::panicking() {
             self.remove();
         }
+        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.root);
     }
 }
 
