@@ -20,7 +20,7 @@ use crate::{faults, image, readme};
 /// The tests that need root.
 const MOUNTING: &str = "union";
 
-/// The tests that kill commands everywhere: most of their time, they wait for the disk.
+/// The tests that kill commands everywhere: they take long, and need no server.
 const KILLING: &str = "sidus_crash";
 
 /// A command that looks at the source, and its name.
