@@ -61,9 +61,11 @@ mod faults {
         target.serve_by_own_tgtd(3339)?;
         let line = "aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:3339 root=LABEL=ISCSI panic=30 sidus.debug";
         let mut node = lab.node(139).bare().cmdline(line).boot()?;
-        // The driver of Btrfs tries out its sums for a second before it mounts.
+        // The driver of Btrfs tries out its sums for a second before it mounts. A busy server takes longer to be told.
         node.expect("rootaufs: keep other nodes from writing to it: reserved for", INITRAMFS)?;
+        node.pause()?;
         lab.server().run("kill -STOP $(cat /run/tgtd.139)")?;
+        node.resume()?;
         let halted = Instant::now();
         node.expect("rootaufs: session 1 with", LOST)?;
         assert!(!node.console().text()?.contains("rootaufs: mount the file system on /rw"), "it was mounted by then");
