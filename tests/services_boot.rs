@@ -6,11 +6,11 @@ mod administrator;
 
 use std::time::Duration;
 
-use administrator::{source, Administrator, LONG};
-use sidus_lab::{Firmware, Lab, Result};
+use administrator::{source, Administrator};
+use sidus_lab::{Error, Firmware, Lab, Result};
 
 /// Until init-bottom, by way of the firmware.
-const FIRMWARE: Duration = Duration::from_secs(300);
+const FIRMWARE: Duration = Duration::from_secs(600);
 const NODE: u8 = 204;
 
 /// A server that has installed them, and knows that it has; for as long as this value lives.
@@ -27,16 +27,19 @@ impl<'a> Others<'a> {
         Ok(others)
     }
 
-    /// By `run`, which does not panic.
+    /// By what does not panic.
     fn undo(&self) -> Result<()> {
         let Self(administrator) = self;
-        administrator.run(
+        let undone = administrator.output(
             "dpkg --purge isc-dhcp-server tftpd-hpa;
              rm -f /etc/dhcp/sidus.conf /etc/dhcp/dhcpd.conf /etc/default/isc-dhcp-server
              sed -i 's/^dhcp = .*/dhcp = \"dnsmasq\"/; s/^tftp = .*/tftp = \"dnsmasq\"/' /etc/sidus/sidus.toml
              systemctl start dnsmasq.service && sidus init",
         )?;
-        Ok(())
+        match undone.status {
+            0 => Ok(()),
+            status => Err(Error::msg(format!("status {status}: {}", undone.text))),
+        }
     }
 }
 
@@ -54,7 +57,7 @@ fn nodes_boot_by_isc_dhcp_server_and_tftpd_hpa() -> Result<()> {
     let generation = administrator.current()?;
     let others = Others::install(&administrator)?;
     let lab = Lab::open()?;
-    let said = lab.server().shell().run("sidus init 2>&1", LONG)?.text;
+    let said = administrator.output("sidus init 2>&1")?.text;
     let main = "/etc/dhcp/dhcpd.conf is a person's file: add the line\n  include \"/etc/dhcp/sidus.conf\";\n";
     assert!(said.contains(main), "{said}");
     // What it said, and what Debian's own file asks for.

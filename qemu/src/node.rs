@@ -14,7 +14,7 @@ use crate::console::Console;
 use crate::kernel::Kernel;
 use crate::lock::{lock_one_of, Lock};
 use crate::server::Server;
-use crate::shell::{Output, Shell};
+use crate::shell::{self, Output, Shell};
 use crate::suite::Suite;
 use crate::tree::Tree;
 use crate::{image, qemu, qmp, schedule};
@@ -196,7 +196,7 @@ impl NodeBuilder {
             options => format!(",{options}"),
         };
         let (root, all) = (&self.nfsroot, if self.measured { qemu::MEASURED } else { qemu::CMDLINE });
-        let bare = if self.bare { " systemd.unit=lab-shell.service" } else { "" };
+        let bare = if self.bare { " systemd.unit=lab-shell@ttyS1.service" } else { "" };
         let standard = format!("root=/dev/nfs nfsroot={root}{options} ip=dhcp console=ttyS0 {all}{bare}");
         match self.cmdline.as_deref() {
             None | Some("") => standard,
@@ -382,8 +382,7 @@ impl Node {
             if state.status == 0 {
                 return Ok(());
             }
-            // On a busy host, a systemd that begins may take longer to answer than it is waited for: that is no state.
-            if left.is_zero() || !state.text.contains("Connection timed out") {
+            if left.is_zero() || !shell::is_too_busy(&state) {
                 break state;
             }
         };
@@ -456,6 +455,7 @@ impl Node {
 
     /// Runs `command` on the node until it succeeds.
     pub fn wait_until(&mut self, command: &str, limit: Duration) -> Result<()> {
+        self.wait_shell()?;
         let started = Instant::now();
         while self.output(command, limit)?.status != 0 {
             if started.elapsed() > limit {
@@ -505,14 +505,14 @@ impl Node {
     /// Halts the machine, as a hypervisor does that has no time for it. Its cable is out meanwhile, at the other end: what
     /// nobody takes from the lab's network would hold up all others.
     pub fn pause(&mut self) -> Result<()> {
-        qmp::execute(&self.qmp, "set_link", json!({"name": "net", "up": false}))?;
-        qmp::execute(&self.qmp, "stop", json!({})).map(drop)
+        qmp::execute(&self.qmp, "stop", json!({}))?;
+        qmp::execute(&self.qmp, "set_link", json!({"name": "net", "up": false})).map(drop)
     }
 
     /// Lets a machine that was halted go on.
     pub fn resume(&mut self) -> Result<()> {
-        qmp::execute(&self.qmp, "cont", json!({}))?;
-        qmp::execute(&self.qmp, "set_link", json!({"name": "net", "up": true})).map(drop)
+        qmp::execute(&self.qmp, "set_link", json!({"name": "net", "up": true}))?;
+        qmp::execute(&self.qmp, "cont", json!({})).map(drop)
     }
 
     /// Its process's end, if it has ended.

@@ -19,7 +19,7 @@ const LONGEST_COMMAND: usize = 32 * 1024;
 const ANSWER: Duration = Duration::from_secs(90);
 
 /// How long another process's command may keep the channel.
-const BUSY: Duration = Duration::from_secs(600);
+const BUSY: Duration = Duration::from_secs(1200);
 
 /// How long a channel that is up may take to say so, on a machine under load.
 const PONG: Duration = Duration::from_secs(30);
@@ -31,6 +31,12 @@ pub struct Output {
     pub status: i32,
     /// What it wrote to stdout and stderr.
     pub text: String,
+}
+
+/// What systemctl says of a systemd that begins on a busy host, and takes longer to answer than it is waited for: that is no
+/// state.
+pub(crate) fn is_too_busy(systemctl: &Output) -> bool {
+    systemctl.text.contains("Connection timed out")
 }
 
 /// The way to a machine's command channel.

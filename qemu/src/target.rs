@@ -284,7 +284,7 @@ impl Target {
              chroot {at}/root /bin/sh -eu <<'END'\n{script}\nEND\n
              umount {at}/root/proc {at}/root/dev {at}/root {at}/lun"
         );
-        let output = self.server.shell().run(&command, Duration::from_secs(300))?;
+        let output = self.server.shell().run(&command, Duration::from_secs(900))?;
         match output.status {
             0 => Ok(()),
             status => bail!("the layer cannot be changed (status {status}):\n{}", output.text),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sidus_lab::address::{address, mac};
+use sidus_lab::shell::Output;
 use sidus_lab::{Lab, Node, Result};
 
 /// The tree that the lab's server has.
@@ -34,20 +35,28 @@ impl Administrator {
 
     /// What `sidus` with these words says; it has to succeed.
     pub fn sidus(&self, words: &str) -> Result<String> {
-        let output = self.lab.server().shell().run(&format!("sidus {words}"), LONG)?;
+        let output = self.output(&format!("sidus {words}"))?;
         assert_eq!(output.status, 0, "sidus {words}: {}", output.text);
         Ok(output.text)
     }
 
     /// What `sidus` says when it refuses.
     pub fn sidus_refuses(&self, words: &str) -> Result<String> {
-        let output = self.lab.server().shell().run(&format!("sidus {words}"), LONG)?;
+        let output = self.output(&format!("sidus {words}"))?;
         assert_eq!(output.status, 1, "sidus {words}: {}", output.text);
         Ok(output.text)
     }
 
+    /// As root on the server; it has to succeed.
     pub fn run(&self, command: &str) -> Result<String> {
-        self.lab.server().run(command)
+        let output = self.output(command)?;
+        assert_eq!(output.status, 0, "{command}: {}", output.text);
+        Ok(output.text)
+    }
+
+    /// As root on the server.
+    pub fn output(&self, command: &str) -> Result<Output> {
+        self.lab.server().administrator().run(command, LONG)
     }
 
     /// The generation that nodes boot.
@@ -84,8 +93,9 @@ pub struct Added {
 impl Drop for Added {
     fn drop(&mut self) {
         let remove = format!("sidus node remove node{} --discard-disk --force", self.number);
-        if let Err(error) = self.lab.server().run(&remove) {
-            eprintln!("the server is not as it was before: {error}");
+        match self.lab.server().administrator().run(&remove, LONG) {
+            Ok(Output { status: 0, .. }) => {}
+            other => eprintln!("the server is not as it was before: {other:?}"),
         }
     }
 }
