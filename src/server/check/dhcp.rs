@@ -30,6 +30,8 @@ const PATIENT: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(250);
 /// No Ethernet frame is longer, in bytes.
 const MAX_FRAME: usize = 2048;
+/// What came in time is read even where this program comes late to it, but not without end: so many frames at most.
+const MAX_LATE: u32 = 256;
 /// Someone may answer without end, each time by another name.
 const MAX_OFFERS: usize = 64;
 /// Whom everybody listens to.
@@ -98,9 +100,13 @@ fn listen(socket: &OwnedFd, own: Ipv4Addr, hardware: Hardware, limit: Duration) 
         frame(hardware, Ipv4Addr::UNSPECIFIED, &discover(xid, hardware)),
     ];
     let started = Instant::now();
-    let (mut asked, mut offers) = (0_u32, Vec::new());
+    let (mut asked, mut late, mut offers) = (0_u32, 0_u32, Vec::new());
     let mut bytes = [0; MAX_FRAME];
-    while let Some(left) = limit.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+    loop {
+        let left = limit.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            late = late.saturating_add(1);
+        }
         if asked < 2 && started.elapsed() >= AGAIN.saturating_mul(asked) {
             asked = asked.saturating_add(1);
             for question in &questions {
@@ -111,6 +117,7 @@ fn listen(socket: &OwnedFd, own: Ipv4Addr, hardware: Hardware, limit: Duration) 
         let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
         let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
         match poll(&mut fds, Some(&wait)) {
+            Ok(0) if left.is_zero() => return Ok(offers),
             Ok(0) | Err(Errno::INTR) => continue,
             Ok(_) => {}
             Err(errno) => return Err(errno.into()),
@@ -118,8 +125,10 @@ fn listen(socket: &OwnedFd, own: Ipv4Addr, hardware: Hardware, limit: Duration) 
         let (length, _) = recv(socket, &mut bytes, RecvFlags::DONTWAIT)?;
         let found = bytes.get(..length).and_then(|frame| read(frame, xid, hardware));
         offers.extend(found.filter(|found| offers.len() < MAX_OFFERS && !offers.contains(found)));
+        if late >= MAX_LATE {
+            return Ok(offers);
+        }
     }
-    Ok(offers)
 }
 
 /// The frame that has a message to all (RFC 894, 791, 768); `from` nobody, where the sender asks for an address.
