@@ -191,6 +191,9 @@ mod faults {
         other.expect(UNION, INITRAMFS)?;
         node.set_link(true)?;
         node.expect(&format!("rootaufs: LUN LOST: {}", reserved_by(186)), INITRAMFS)?;
+        // It is said first of all.
+        let ended = "[ -e /run/lab-writer.failed ] && ! [ -e /sys/class/iscsi_session/session1 ]";
+        node.wait_until(ended, SOON)?;
         let states =
             "cat /run/sidus/keeper.json; rootaufs status; cat /run/lab-writer.failed; ls /sys/class/iscsi_session";
         let left = node.run(states)?;

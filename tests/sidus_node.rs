@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use machine::{one_of, Machine};
+use machine::{one_of, wait_until, Machine};
 use sidus::iscsi::chap::Credentials;
 use sidus::iscsi::deadline::Deadline;
 use sidus::iscsi::login::{Authenticated, Config};
@@ -142,7 +142,10 @@ fn a_node_logs_in_with_what_was_made_for_it_alone() {
     assert_eq!(machine.succeeds(&["target", "update", "--dry-run"]), "");
     // Another one is at work: it is waited for.
     let mut second = Command::new("flock").arg(at("var/lib/sidus/target.lock")).args(["sleep", "1"]).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let lock = at("var/lib/sidus/target.lock");
+    wait_until("it has the lock", || {
+        !Command::new("flock").arg("-n").arg(&lock).arg("true").status().unwrap().success()
+    });
     machine.succeeds(&["target", "update"]);
     assert!(second.try_wait().unwrap().is_some_and(|status| status.success()));
     assert_eq!(log_in(&tgt, INITIATOR, Some(known.clone())).unwrap().1, Authenticated::Both);

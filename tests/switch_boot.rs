@@ -20,7 +20,7 @@ const KEEPER: &str = "grep -o '\"pid\":[0-9]*' /run/sidus/keeper.json; \
                       grep -lx '@rootaufs' /proc/[0-9]*/cmdline -z 2>/dev/null || true";
 
 /// From the time that a node has to come up until it has seen that it does not: it looks every 15 seconds.
-const SEEN: Duration = Duration::from_secs(240);
+const SEEN: Duration = Duration::from_secs(300);
 
 /// Generations of a tree on the server: `a`, which is current, and `b`. They share all files but those of `/etc`.
 struct Generations {
@@ -216,12 +216,12 @@ fn with_a_layer_that_is_kept_there_and_back() -> Result<()> {
     )?;
     // There and back by name: no link to the newest is needed.
     generations.lab.server().run(&format!("rm {}/current", generations.folder))?;
-    moving.tries("--within 90 c")?;
-    moving.node.wait_shell()?;
+    moving.tries("--within 120 c")?;
+    moving.node.wait_until("[ -e /run/sidus/trial.json ]", TOLD)?;
     let status = moving.node.run("rootaufs status")?;
-    let trial = "trial       of c: where it is not up 90 s after it was entered, the node goes back to a\n";
+    let trial = "trial       of c: where it is not up 120 s after it was entered, the node goes back to a\n";
     assert!(status.contains(trial), "{status}");
-    moving.returns("a", "after 90 s systemd says starting; not done: hangs.service")?;
+    moving.returns("a", "after 120 s systemd says starting; not done: hangs.service")?;
     assert_eq!(moving.node.run("cat /etc/written")?, "before\nbetween\n");
     assert_eq!(moving.node.run(KEEPER)?, keeper);
     power_off_after_trouble(&mut moving.node)?;

@@ -25,10 +25,15 @@ fn line(port: u16) -> String {
     format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:{port} root=LABEL=ISCSI panic=30")
 }
 
-/// Asks systemd for the end, after [`DELAY`].
-fn request(node: &mut Node, verb: &str) -> Result<Instant> {
+/// Asks systemd for the end, after [`DELAY`]: a command for the node's shell.
+fn asks(verb: &str) -> String {
     let delay = DELAY.as_secs();
-    node.run(&format!("setsid sh -c 'sleep {delay}; systemctl --no-block {verb}' </dev/null >/dev/null 2>&1 &"))?;
+    format!("setsid sh -c 'sleep {delay}; systemctl --no-block {verb}' </dev/null >/dev/null 2>&1 &")
+}
+
+/// The same, done.
+fn request(node: &mut Node, verb: &str) -> Result<Instant> {
+    node.run(&asks(verb))?;
     Ok(Instant::now() + DELAY)
 }
 
@@ -115,7 +120,10 @@ impl Falling {
         let requested = request(&mut self.node, "kexec")?;
         self.node.expect("Starting new kernel", UP + DELAY * 2)?;
         let took = requested.elapsed();
+        // What the next kernel says is beyond what is looked at.
+        self.node.pause()?;
         self.ended_well()?;
+        self.node.resume()?;
         in_time("kexec with the target up", took, UP);
         Ok(())
     }
@@ -171,9 +179,15 @@ mod faults {
         node.wait_running()?;
         node.run("nohup lab-writer /var/records >/dev/null 2>&1 &")?;
         node.wait_until("[ $(cut -d ' ' -f 1 /run/lab-writer) -ge 5 ]", Duration::from_secs(60))?;
-        let requested = request(&mut node, verb)?;
-        let (synced, _) = records::progress(&node.run("cat /run/lab-writer")?)?;
+        let progress = node.run(&format!("cat /run/lab-writer; {}", asks(verb)))?;
+        let asked = Instant::now();
+        let (synced, _) = records::progress(&progress)?;
+        // However long the server takes.
+        node.pause()?;
+        let paused = Instant::now();
         fault(&lab, &target)?;
+        node.resume()?;
+        let requested = asked + DELAY + paused.elapsed();
         node.wait_end(DEAD + DELAY * 4)?;
         let took = requested.elapsed();
         says(&mut node, "rootaufs: shutdown: /dev/sda is given up")?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sidus_lab::{Node, Result};
 
 /// Until init-bottom is reached, with another machine on the same processor.
-pub const INITRAMFS: Duration = Duration::from_secs(120);
+pub const INITRAMFS: Duration = Duration::from_secs(300);
 
 /// What everyone must find on a node that runs from memory.
 pub fn check_union(node: &mut Node) -> Result<()> {

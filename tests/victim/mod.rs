@@ -85,7 +85,7 @@ impl Victim {
         end: impl FnOnce(&mut Node, &Target) -> Result<()>,
     ) -> Result<()> {
         self.node.run("touch /run/lab-writer.reset; while [ -e /run/lab-writer.reset ]; do sleep 0.1; done")?;
-        self.recoveries = self.recoveries()?;
+        self.recoveries = recoveries(&mut self.node)?;
         let started = Instant::now();
         begin(&mut self.node, &self.target)?;
         std::thread::sleep(lasts);
@@ -115,17 +115,7 @@ impl Victim {
 
     /// The keeper says that it logged in again since the last fault began, `times` at least.
     pub fn has_recovered(&mut self, times: u64) -> Result<()> {
-        let wanted = self.recoveries + times;
-        let has = format!("[ $({RECOVERIES}) -ge {wanted} ] && grep -q '\"state\":\"up\"' /run/sidus/keeper.json");
-        self.node.wait_until(&has, Duration::from_secs(60))?;
-        let found = self.recoveries()?;
-        let status = self.node.run("rootaufs status")?;
-        assert!(status.contains(&format!("logged in again {found} times")), "{status}");
-        Ok(())
-    }
-
-    fn recoveries(&mut self) -> Result<u64> {
-        Ok(self.node.run(RECOVERIES)?.trim().parse()?)
+        wait_recovered(&mut self.node, self.recoveries + times)
     }
 
     /// Powers the node off, and looks on the server's image what became of the records.
@@ -138,4 +128,17 @@ impl Victim {
         self.target.run_on_image("e2fsck -fn $image")?;
         Ok(())
     }
+}
+
+/// How often the keeper has logged in again.
+pub fn recoveries(node: &mut Node) -> Result<u64> {
+    Ok(node.run(RECOVERIES)?.trim().parse()?)
+}
+
+/// Waits until the session is up, and the keeper has logged in again as often as this, or more often: it says so to a person.
+pub fn wait_recovered(node: &mut Node, wanted: u64) -> Result<()> {
+    let up = "grep -q '\"state\":\"up\"' /run/sidus/keeper.json";
+    let said = "rootaufs status | grep -q \"logged in again $n times\"";
+    let has = format!("n=$({RECOVERIES}); [ $n -ge {wanted} ] && {up} && {{ [ $n = 0 ] || {said}; }}");
+    node.wait_until(&has, Duration::from_secs(60))
 }

@@ -354,14 +354,22 @@ fn what_a_command_left_running_keeps_the_lock() {
     let _alone = alone();
     let machine = Machine::new("left");
     let mut engine = machine.open().unwrap();
+    let left = machine.0.join("left");
     let leaves = |scope| {
         // Its output goes nowhere: what is read by this program is not waited for either way.
-        let run = Run::new("sh").args(&["-c", "sleep 3 >/dev/null 2>&1 &"]);
+        let script = format!("sleep 1000 >/dev/null 2>&1 & echo $! >{}", left.display());
+        let run = Run::new("sh").args(&["-c", &script]);
         commit(vec![Action::Run(Run { scope, ..run })], vec![])
     };
     engine.carry_out(leaves(Scope::Files)).unwrap();
     drop(engine);
+    let pid: i32 = fs::read_to_string(&left).unwrap().trim().parse().unwrap();
+    // At first it is a shell, too.
+    while fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let busy = Engine::open(machine.setting()).unwrap_err().to_string();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
     assert!(
         busy.contains("was killed, but what it had started still runs: process ") && busy.contains("(sleep)"),
         "{busy}"
