@@ -50,7 +50,7 @@ fn publish_with_the_initrd_of_before() {
         machine.by_root();
         published::server(machine);
     };
-    survives_each(61, "publish-opened", first, &["publish", "hpc"]);
+    survives_each(61, "publish-seen", first, &["publish", "hpc"]);
 }
 
 const ADD: [&str; 8] = ["node", "add", "52:54:00:0d:14:15", "--ip", "10.13.20.21", "--name", "n1", "--persistent=64M"];

@@ -7,7 +7,7 @@ mod published;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{symlink, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -131,25 +131,30 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
 /// What another content of it cannot change, it need not be made for.
 #[cfg(feature = "root")]
 #[test]
-fn an_initrd_stays_while_nothing_that_was_opened_for_it_is_other() {
-    let machine = ready("publish-opened");
+fn an_initrd_stays_while_nothing_that_was_seen_for_it_is_other() {
+    let machine = ready("publish-seen");
     machine.by_root();
     let put = |path: &str, text: &str| machine.put(&format!("{TREE}/{path}"), text);
     let publish = || {
         let said = machine.succeeds(&["publish", "hpc"]);
         assert!(!said.contains("note:"), "{said}");
         let current = current(&machine);
-        (inode(&machine, &format!("{BOOT}/{current}/initrd.img")), format!("{GENERATIONS}/.{current}.opened"))
+        (inode(&machine, &format!("{BOOT}/{current}/initrd.img")), format!("{GENERATIONS}/.{current}.seen"))
     };
     put("etc/issue", "Debian");
     put("usr/share/doc/x", "text");
     let (first, list) = publish();
     let text = machine.read(&list);
-    let opened: Vec<_> = text.split_terminator('\0').collect();
-    for file in ["etc/motd", "usr/bin/sh", "usr/lib/x86_64-linux-gnu/libc.so.6", "usr/lib64/ld-linux-x86-64.so.2"] {
-        assert!(opened.contains(&file), "{file} is not in {opened:?}");
+    let seen: Vec<_> = text.split_terminator('\0').collect();
+    for item in ["oetc/motd", "ousr/bin/sh", "ousr/lib/x86_64-linux-gnu/libc.so.6", "ousr/lib64/ld-linux-x86-64.so.2"] {
+        assert!(seen.contains(&item), "{item} is not in {seen:?}");
     }
-    assert!(!opened.contains(&"etc/issue") && !opened.contains(&"home/x/notes"), "{opened:?}");
+    for item in ["nmotd", "nlibc.so.6", "nmkinitramfs", "nx86_64-linux-gnu"] {
+        assert!(seen.contains(&item), "{item} is not in {seen:?}");
+    }
+    for item in ["oetc/issue", "ohome/x/notes", "nissue", "nnotes"] {
+        assert!(!seen.contains(&item), "{item} is in {seen:?}");
+    }
 
     put("etc/issue", "Debian 12");
     let (second, list) = publish();
@@ -159,20 +164,44 @@ fn an_initrd_stays_while_nothing_that_was_opened_for_it_is_other() {
     put("etc/motd", "good bye\n");
     let (third, _) = publish();
     assert_ne!(third, first);
+    // What nobody looks for may come, change and go.
     put("etc/issue.net", "Debian");
-    let (fourth, _) = publish();
-    assert_ne!(fourth, third, "a hook may look whether it is there");
+    put("opt/new/motd", "whose folder is new");
+    assert_eq!(publish().0, third);
     machine.set_mode(&format!("{TREE}/etc/issue.net"), 0o600);
-    let (fifth, _) = publish();
-    assert_ne!(fifth, fourth, "or whether it may be read");
+    assert_eq!(publish().0, third);
+    fs::remove_file(machine.root().join(TREE).join("etc/issue.net")).unwrap();
+    assert_eq!(publish().0, third);
 
-    // What is known to be read counts wherever it is.
-    let reads = machine.read(&format!("{TREE}/usr/sbin/mkinitramfs")) + "read -r line </usr/share/doc/x || :\n";
-    put("usr/sbin/mkinitramfs", &reads);
-    let (sixth, _) = publish();
-    put("usr/share/doc/x", "other text");
+    // What is known to be read counts wherever it is, and what is looked for.
+    let looks = machine.read(&format!("{TREE}/usr/sbin/mkinitramfs"))
+        + "read -r line </usr/share/doc/x || :\n[ ! -r /etc/issue.net ] || :\ncd /etc/sub && [ ! -e ../nowhere ] || :\n\
+           for file in listed/*; do :; done\n/usr/bin/script || :\nln -s /etc/led /tmp/link; [ ! -e /tmp/link ] || :\n";
+    put("usr/sbin/mkinitramfs", &looks);
+    fs::copy("/usr/bin/ln", machine.root().join(TREE).join("usr/bin/ln")).unwrap();
+    put("etc/sub/listed/one", "");
+    put("usr/bin/script", "#!/usr/bin/interpreter\n");
+    machine.set_mode(&format!("{TREE}/usr/bin/script"), 0o755);
+    let link = |target: &str, name: &str| symlink(target, machine.root().join(TREE).join(name)).unwrap();
+    link("elsewhere", "etc/nowhere");
+    link("/opt/there", "etc/elsewhere");
+    let mut last = publish().0;
+    for (path, text) in [
+        ("usr/share/doc/x", "other text"),
+        ("etc/issue.net", "Debian"),
+        ("etc/sub/listed/two", ""),
+        ("opt/there", ""),
+        ("usr/bin/interpreter", ""),
+        ("etc/led", ""),
+    ] {
+        put(path, text);
+        let (next, _) = publish();
+        assert_ne!(next, last, "{path}");
+        last = next;
+    }
+    machine.set_mode(&format!("{TREE}/etc/issue.net"), 0o600);
     let (seventh, _) = publish();
-    assert_ne!(seventh, sixth);
+    assert_ne!(seventh, last, "it may be read, or not");
     // A hook of the tree's own may do anything.
     put("etc/initramfs-tools/hooks/own", "");
     put("home/x/notes", "others");
@@ -181,9 +210,9 @@ fn an_initrd_stays_while_nothing_that_was_opened_for_it_is_other() {
 
     let all = |machine: &Machine| {
         let entries = fs::read_dir(machine.root().join(GENERATIONS)).unwrap();
-        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "opened")).count()
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "seen")).count()
     };
-    assert_eq!(all(&machine), 8);
+    assert_eq!(all(&machine), 15);
     machine.succeeds(&["tree", "prune", "hpc", "--keep", "1"]);
     assert!(all(&machine) == 1 && machine.has(&list));
 }

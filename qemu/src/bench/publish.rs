@@ -40,9 +40,13 @@ enum Beside {
 /// mkinitramfs obeys it.
 const READ: &str = "etc/initramfs-tools/conf.d/changed";
 
-const CHANGES: [Change; 4] = [
+/// One for each round.
+const NEW: &str = "etc/new-";
+
+const CHANGES: [Change; 5] = [
     Change { what: "documentation", file: "usr/share/doc/changed", beside: Beside::Copy },
     Change { what: "`/etc/motd`, which mkinitramfs does not open", file: "etc/motd", beside: Beside::Copy },
+    Change { what: "a new file in `/etc`, which mkinitramfs does not look for", file: NEW, beside: Beside::Copy },
     Change { what: "what mkinitramfs reads: another initrd", file: READ, beside: Beside::Copy },
     Change { what: "the same", file: READ, beside: Beside::CopyAndInitrd },
 ];
@@ -120,6 +124,7 @@ impl Server {
     }
 
     fn change(&self, file: &str, round: usize) -> Result<()> {
+        let file = if file == NEW { format!("{file}{round}") } else { file.to_owned() };
         // In the namespace, whose root owns the tree.
         let write = format!("echo '# {round}' >\"$1\"");
         self.runs(&["sh", "-c", &write, "sh"], &[&self.root.join(TREE).join(file)]).map(drop)

@@ -1,7 +1,7 @@
 //! The initrd of a generation: made by the tree's own mkinitramfs, or taken from the generation before where nothing that
 //! could go into it is other than there.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::compare::{Change, How};
@@ -9,11 +9,11 @@ use super::{looking, GenerationError, Places};
 use crate::server::engine::Action;
 use crate::server::paths::{self, look, names};
 use crate::server::tree::contain::{self, Where};
-use crate::server::tree::inside::opened::{self, OPENED};
+use crate::server::tree::inside::seen::{Seen, SEEN};
 use crate::server::tree::inside::RESULTS;
 
-/// No list of what was opened is longer, in bytes.
-const MAX_OPENED: u64 = 64 << 20;
+/// No list of what was seen is longer, in bytes.
+const MAX_SEEN: u64 = 64 << 20;
 
 /// Folders that no initramfs hook takes anything from: logs, caches, packages' lists, documentation, people's files. All
 /// else may go into an initrd, or decide what does.
@@ -49,8 +49,8 @@ const NOT_IN_IT: [&str; 24] = [
 pub struct Inputs {
     /// Hooks of the tree's own may take anything from anywhere, and not only from the tree.
     pub has_own_hooks: bool,
-    /// The files that were opened while it was made, where that is known.
-    pub opened: Option<BTreeSet<PathBuf>>,
+    /// What was seen while it was made, where that is known.
+    pub seen: Option<Seen>,
 }
 
 impl Inputs {
@@ -58,27 +58,31 @@ impl Inputs {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn read(root: &Path, folder: &Path, opened: &Path) -> Result<Self, GenerationError> {
+    pub fn read(root: &Path, folder: &Path, seen: &Path) -> Result<Self, GenerationError> {
         let hooks = folder.join("etc/initramfs-tools/hooks");
         let has_own_hooks = !names(root, &hooks).map_err(looking(&hooks))?.is_empty();
-        let list = paths::read(root, opened, MAX_OPENED).ok().flatten();
-        // mkinitramfs itself is opened in any case.
-        let opened = list.map(|list| opened::parse(&list)).filter(|list| !list.is_empty());
-        Ok(Self { has_own_hooks, opened })
+        let list = paths::read(root, seen, MAX_SEEN).ok().flatten();
+        Ok(Self { has_own_hooks, seen: list.and_then(|list| Seen::parse(&list)) })
     }
 
     /// Whether any of these may be in the initrd, or decide what is.
     #[must_use]
     pub fn have_in(&self, changes: &[Change]) -> bool {
-        self.has_own_hooks || changes.iter().any(|change| self.has(change))
+        let added = |change: &&Change| change.how == How::Added;
+        let new: HashSet<_> = changes.iter().filter(added).map(|change| change.path.as_path()).collect();
+        // There is no way to what is in a new folder, but by that.
+        let is_in_new = |change: &Change| change.path.parent().is_some_and(|folder| new.contains(folder));
+        self.has_own_hooks || changes.iter().any(|change| !is_in_new(change) && self.has(change))
     }
 
     fn has(&self, change: &Change) -> bool {
         let path = &change.path;
-        match &self.opened {
+        let may_be = !NOT_IN_IT.iter().any(|folder| path.starts_with(folder));
+        match &self.seen {
+            Some(seen) if change.how == How::Content => seen.has_read(path),
             // What is there, and what mode it has, is seen without opening it.
-            Some(opened) if change.how == How::Content => opened.contains(path),
-            _ => !NOT_IN_IT.iter().any(|folder| path.starts_with(folder)),
+            Some(seen) => seen.has_read(path) || may_be && seen.has_noticed(path),
+            None => may_be,
         }
     }
 }
@@ -106,10 +110,10 @@ pub fn made(scratch: &Path) -> PathBuf {
     scratch.join("results/initrd.img")
 }
 
-/// Where it then says what was opened for it, if the kernel has told.
+/// Where it then says what was seen for it, if the kernel has told.
 #[must_use]
-pub fn opened(scratch: &Path) -> PathBuf {
-    scratch.join(OPENED)
+pub fn seen(scratch: &Path) -> PathBuf {
+    scratch.join(SEEN)
 }
 
 /// Whether it was made. A link or a pipe of that name may be what a hook likes, and is not what TFTP is to serve.
@@ -132,11 +136,13 @@ mod tests {
     #[test]
     fn what_might_be_in_it_makes_a_new_one() {
         let of = |how| move |path: &&str| Change { path: path.into(), how };
-        let inputs = |has_own_hooks, opened: Option<&[&str]>| Inputs {
+        let inputs = |has_own_hooks, seen: Option<&[&str]>| Inputs {
             has_own_hooks,
-            opened: opened.map(|paths| paths.iter().map(PathBuf::from).collect()),
+            seen: seen.and_then(|items| Seen::parse(items.join("\0").as_bytes())),
         };
-        let opened = Some(&["usr/sbin/mkinitramfs", "etc/fstab", "usr/share/doc/read"][..]);
+        let opened = Some(&["ousr/sbin/mkinitramfs", "oetc/fstab", "ousr/share/doc/read"][..]);
+        let known =
+            Some(&["ousr/sbin/mkinitramfs", "oetc/hooks.d", "ousr/share/doc/read", "nmkinitramfs", "nissue"][..]);
         for (inputs, how, paths, expected) in [
             (inputs(false, None), How::Changed, &[][..], false),
             (
@@ -161,6 +167,21 @@ mod tests {
             (inputs(false, opened), How::Removed, &["etc/motd"], true),
             (inputs(false, opened), How::Added, &["usr/share/doc/x"], false),
             (inputs(false, opened), How::Content, &["usr/share/doc/read"], true),
+            // And what was looked for.
+            (inputs(false, known), How::Added, &["etc/new", "opt/new"], false),
+            (inputs(false, known), How::Removed, &["usr/bin/vim"], false),
+            (inputs(false, known), How::Changed, &["etc/motd"], false),
+            (inputs(false, known), How::Added, &["etc/issue"], true),
+            (inputs(false, known), How::Removed, &["opt/issue"], true),
+            (inputs(false, known), How::Changed, &["usr/sbin/mkinitramfs"], true),
+            (inputs(false, known), How::Content, &["etc/issue"], false),
+            (inputs(false, known), How::Added, &["etc/hooks.d/new"], true),
+            (inputs(false, known), How::Added, &["srv/issue"], false),
+            (inputs(false, known), How::Added, &["opt/new", "opt/new/issue"], false),
+            (inputs(false, known), How::Removed, &["opt/old", "opt/old/issue"], true),
+            (inputs(true, known), How::Added, &["etc/new"], true),
+            (inputs(false, known), How::Removed, &["usr/share/doc/read"], true),
+            (inputs(false, known), How::Changed, &["usr/share/doc/read"], true),
             // Hooks of the tree's own.
             (inputs(true, opened), How::Content, &["usr/share/doc/x"], true),
             (inputs(true, None), How::Content, &["usr/share/doc/x"], true),

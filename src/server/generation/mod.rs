@@ -1,7 +1,7 @@
 //! Generations: what nodes mount, and nobody changes. See sidus(8), PUBLISHING.
 //!
 //! A generation of tree T is `GENERATIONS/T/NAME`, its kernel and initrd are in `TFTP/sidus/T/NAME`, and what is known of
-//! it is in `GENERATIONS/T/.NAME.json` and `.NAME.opened`. `GENERATIONS/T/current` leads to the one that nodes boot. All of
+//! it is in `GENERATIONS/T/.NAME.json` and `.NAME.seen`. `GENERATIONS/T/current` leads to the one that nodes boot. All of
 //! these come into being by a rename, after all that is in them; and a node reads one file, its PXE entry, that names one
 //! generation for kernel, initrd and root, and is replaced by one rename.
 
@@ -199,10 +199,10 @@ impl Places {
         self.generations.join(format!(".{name}.json"))
     }
 
-    /// Which of its files were opened while its initrd was made; there is none where the kernel did not tell.
+    /// What of it was seen while its initrd was made; there is none where the kernel did not tell.
     #[must_use]
-    pub fn opened(&self, name: GenerationName) -> PathBuf {
-        self.generations.join(format!(".{name}.opened"))
+    pub fn seen(&self, name: GenerationName) -> PathBuf {
+        self.generations.join(format!(".{name}.seen"))
     }
 
     /// The link to the one that nodes boot.

@@ -94,7 +94,7 @@ fn removal(places: &Places, name: GenerationName) -> [Action; 4] {
     [
         Action::remove_inside(&places.boot, places.boot(name)),
         Action::remove_inside(&places.generations, places.folder(name)),
-        Action::remove_inside(&places.generations, places.opened(name)),
+        Action::remove_inside(&places.generations, places.seen(name)),
         Action::remove_inside(&places.generations, places.record(name)),
     ]
 }

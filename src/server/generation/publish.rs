@@ -174,7 +174,7 @@ impl Plan {
         config: &Config,
         facts: &Facts,
         record: &Record,
-        has_opened: bool,
+        has_seen: bool,
     ) -> Result<(Commit, Vec<String>), GenerationError> {
         let (places, name) = (&self.places, self.name);
         let path = places.record(name);
@@ -183,8 +183,8 @@ impl Plan {
         let (entries, notes) = entries::entries(config, &facts.with_current(&self.tree, name, record.form));
         let mut actions = vec![Action::Write(Write::new(path, Content::Text(format!("{text}\n"))))];
         // What an earlier generation of that name has left is not of this one.
-        let (from, to) = (initrd::opened(&places.scratch()), places.opened(name));
-        actions.push(match has_opened {
+        let (from, to) = (initrd::seen(&places.scratch()), places.seen(name));
+        actions.push(match has_seen {
             true => Action::Replace { from, to, keep: None },
             false => Action::remove_inside(&places.generations, to),
         });
@@ -253,8 +253,8 @@ fn prepare(
     }
     stage.perform_in_renamed(&plan.boot(&version, &shared))?;
     let record = Record { form: Form::Folder, kernel: version, size: difference.size, own: difference.own };
-    let has_opened = take_opened(stage, plan, is_old)?;
-    let (commit, notes) = plan.commit(config, facts, &record, has_opened)?;
+    let has_seen = take_seen(stage, plan, is_old)?;
+    let (commit, notes) = plan.commit(config, facts, &record, has_seen)?;
     let mebibytes = |bytes: u64| bytes >> 20;
     outcome.text = format!(
         "{} {}: {} MiB, {} MiB of them its own; what boots from now on boots it\n",
@@ -265,7 +265,7 @@ fn prepare(
     );
     outcome.notes = notes;
     outcome.notes.extend(secrets_note(&root, plan)?);
-    if !is_old && !has_opened {
+    if !is_old && !has_seen {
         outcome.notes.push(NOT_TOLD.to_owned());
     }
     Ok(commit)
@@ -273,18 +273,18 @@ fn prepare(
 
 /// What a person should know whose next publication takes longer.
 const NOT_TOLD: &str =
-    "the kernel did not tell which files mkinitramfs opened (fanotify(7): it tells only root, outside of user namespaces): \
+    "the kernel did not tell what mkinitramfs opened (fanotify(7): it tells only root, outside of user namespaces): \
     the next publication takes longer, since it makes a new initrd after almost any change";
 
-/// Has the list of what was opened for the initrd in the scratch folder; of an initrd of the generation before it is that
+/// Has the list of what was seen for the initrd in the scratch folder; of an initrd of the generation before it is that
 /// one's. Whether there is one.
-fn take_opened(stage: &mut Stage<'_>, plan: &Plan, is_old: bool) -> Result<bool, Error> {
+fn take_seen(stage: &mut Stage<'_>, plan: &Plan, is_old: bool) -> Result<bool, Error> {
     let root = stage.root().to_owned();
     let has = |path: &Path| look(&root, path).map_err(looking(path)).map(|found| found.is_some());
     let scratch = plan.places.scratch();
-    let list = initrd::opened(&scratch);
+    let list = initrd::seen(&scratch);
     if let Some(before) = plan.before.filter(|_| is_old) {
-        let old = plan.places.opened(before);
+        let old = plan.places.seen(before);
         if has(&old)? {
             stage.perform(&[Action::folder(scratch), link(&old, &list)])?;
         }
@@ -326,7 +326,7 @@ fn shared(
     if !difference.changes.iter().any(|change| change.path == kernel) {
         shared.insert("vmlinuz");
     }
-    let inputs = initrd::Inputs::read(root, &places.prepared(), &places.opened(before))?;
+    let inputs = initrd::Inputs::read(root, &places.prepared(), &places.seen(before))?;
     if !force && !inputs.have_in(&difference.changes) {
         shared.insert("initrd.img");
     }

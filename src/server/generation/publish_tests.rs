@@ -59,7 +59,7 @@ fn a_later_one_takes_its_name_after_it_is_whole() {
         lines(&commit.actions),
         [
             "write /srv/sidus/generations/hpc/.20261126-2.json (0644)",
-            "put /srv/sidus/generations/hpc/.initrd/opened in place of /srv/sidus/generations/hpc/.20261126-2.opened, which is gone",
+            "put /srv/sidus/generations/hpc/.initrd/seen in place of /srv/sidus/generations/hpc/.20261126-2.seen, which is gone",
             "rename /srv/tftp/sidus/hpc/.new to /srv/tftp/sidus/hpc/20261126-2",
             "rename /srv/sidus/generations/hpc/.new to /srv/sidus/generations/hpc/20261126-2",
             "link /srv/sidus/generations/hpc/current to 20261126-2",

@@ -14,11 +14,14 @@
 //!
 //! **In a generation**, where an initrd is made, all is read-only but folders beside it. What is made there goes to each
 //! node: so it sees nothing of this server, neither its hardware in `/sys` nor its `resolv.conf`. What it opens there is
-//! written down: [`opened`].
+//! written down, and what it looks for: [`seen`].
 
 mod mounts;
-pub mod opened;
+pub mod names;
+mod opened;
+pub mod seen;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -36,6 +39,7 @@ use super::TreeError;
 use crate::server::output;
 use mounts::{attach, bind_read_only, file_system, folder, make_read_only, take, write};
 use opened::Opened;
+use seen::Seen;
 
 /// Where the files are that are mounted over those of the tree.
 const OURS: &str = "/run/sidus";
@@ -62,7 +66,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     tree: Option<PathBuf>,
     /// The tree is read-only, and this folder beside it is what may be written to: `tmp` in it is /tmp and /var/tmp,
-    /// `results` is /run/results; which files of the tree the command has opened is written to `opened` in it
+    /// `results` is /run/results; what of the tree the command has seen is written to `seen` in it
     #[arg(long, value_name = "DIR", requires = "tree")]
     scratch: Option<PathBuf>,
     /// The command
@@ -103,13 +107,13 @@ pub fn run(options: &Options) -> Result<(), TreeError> {
     if !getpid().is_init() {
         return Err(EnterError::NotFirst.into());
     }
-    let mut opened = None;
+    let mut list = None;
     match (&options.tree, &options.scratch) {
         (Some(tree), None) => work_in(tree)?,
         (Some(tree), Some(scratch)) => {
-            let folder = opened::folder(scratch)?;
+            let folder = seen::folder(scratch)?;
             look_into(tree, scratch)?;
-            opened = Opened::begin(folder);
+            list = Some(folder);
         }
         (None, _) => mount_proc()?,
     }
@@ -122,22 +126,44 @@ pub fn run(options: &Options) -> Result<(), TreeError> {
         (_, Some(_)) => _ = command.env("TMPDIR", "/var/tmp"),
         (None, None) => {}
     }
-    let status = match command.spawn() {
-        Ok(child) => wait_for(Pid::from_child(&child)).map_err(refused("wait for the command"))?,
-        Err(error) => {
-            eprintln!("sidus: {program}: {error}");
-            // As shells and chroot(1) have it.
-            if error.kind() == io::ErrorKind::NotFound {
-                127
-            } else {
-                126
-            }
-        }
-    };
-    if status != 0 {
-        return Err(TreeError::Ended { status });
+    if let Some(folder) = list {
+        return look_at(&mut command, folder);
     }
-    Ok(opened.map_or(Ok(()), Opened::end)?)
+    ended(match command.spawn() {
+        Ok(child) => wait_for(Pid::from_child(&child)).map_err(refused("wait for the command"))?,
+        Err(error) => not_run(command.get_program(), &error),
+    })
+}
+
+fn ended(status: u8) -> Result<(), TreeError> {
+    match status {
+        0 => Ok(()),
+        status => Err(TreeError::Ended { status }),
+    }
+}
+
+/// The status of a command that could not be run, as shells and chroot(1) have it.
+fn not_run(program: &OsStr, error: &io::Error) -> u8 {
+    eprintln!("sidus: {}: {error}", program.to_string_lossy());
+    if error.kind() == io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    }
+}
+
+/// Runs a command in a generation, and writes into the folder what it has seen there.
+fn look_at(command: &mut Command, folder: OwnedFd) -> Result<(), TreeError> {
+    // Before there is another thread.
+    let held = names::hold(command).map_err(refused("begin the command"))?;
+    let opened = Opened::begin();
+    let end = held.goes_on(opened.is_some()).map_err(refused("wait for the command"))?;
+    ended(end.status)?;
+    // What follows is not the command's any more.
+    let opened = opened.and_then(Opened::end).filter(|_| !end.by_other_mounts);
+    let Some(opened) = opened else { return Ok(()) };
+    let names = end.names.and_then(|mut names| names.follow_links().is_ok().then_some(names));
+    Ok(Seen { opened, names }.write(&folder)?)
 }
 
 /// Waits for one process, and meanwhile for all whose parents have left them to this one. Its exit status, as shells have

@@ -1,30 +1,28 @@
-//! Which files a command opens in a generation: what it made can have no other file's content in it.
+//! Which files and folders a command opens in a generation: what it made can have no other file's content in it, and it knows
+//! what no other folder has.
 //!
 //! The kernel tells it (fanotify(7)) of the mount that is the command's root, whatever a file there is opened for: to be read,
 //! mapped or executed. It tells only root, and not root of a user namespace. What a command only looks at (stat(2)), or
-//! looks for and does not find, is not told, nor what it opens by a mount of its own.
+//! looks for and does not find, is not told, nor what it opens by a mount of its own: [`super::names`] has it.
 //!
 //! It is known or it is not: nothing that goes wrong here is a reason for not making an initrd.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 
 use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 use rustix::event::{poll, PollFd, PollFlags};
-use rustix::fs::{openat, Mode, OFlags, CWD};
+use rustix::fs::CWD;
 use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::{getrlimit, Resource};
 
-use super::{refused, EnterError};
+use super::seen::TOP;
 
-/// The name of the list, in the scratch folder.
-pub const OPENED: &str = "opened";
 /// One reading of what the kernel tells opens so many files at most, and some are open already. It loses without a word what
 /// it has no room for.
 const FILES: u64 = 256;
@@ -33,21 +31,14 @@ const LAST_READINGS: u32 = 10_000;
 
 /// A list that is kept while the command runs.
 pub(super) struct Opened {
-    scratch: OwnedFd,
     /// Closed, it ends the other thread.
     ends: OwnedFd,
     watcher: JoinHandle<io::Result<BTreeSet<PathBuf>>>,
 }
 
-/// The folder for the list. It is not in the command's reach, and so has to be opened before the generation is entered.
-pub(super) fn folder(scratch: &Path) -> Result<OwnedFd, EnterError> {
-    openat(CWD, scratch, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(refused(format!("open {}", scratch.display())))
-}
-
 impl Opened {
     /// Begins a list of what is opened in the mount that is `/`; `None` where the kernel does not tell it.
-    pub(super) fn begin(scratch: OwnedFd) -> Option<Self> {
+    pub(super) fn begin() -> Option<Self> {
         if getrlimit(Resource::Nofile).current.is_some_and(|limit| limit < FILES) {
             return None;
         }
@@ -59,25 +50,16 @@ impl Opened {
         let event = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC | EventFFlags::O_NONBLOCK;
         let told = Fanotify::init(flags, event).ok()?;
         let mark = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT;
-        told.mark(mark, MaskFlags::FAN_OPEN, CWD, Some("/")).ok()?;
+        told.mark(mark, MaskFlags::FAN_OPEN | MaskFlags::FAN_ONDIR, CWD, Some("/")).ok()?;
         let (end, ends) = pipe_with(PipeFlags::CLOEXEC).ok()?;
         let watcher = Builder::new().spawn(move || watch(&told, &end)).ok()?;
-        Some(Self { scratch, ends, watcher })
+        Some(Self { ends, watcher })
     }
 
-    /// Ends the list and writes it, where it is whole: paths relative to the generation, with a NUL after each.
-    ///
-    /// # Errors
-    /// That of writing, where no list is left.
-    pub(super) fn end(self) -> Result<(), EnterError> {
+    /// Ends the list; `None` where it is not whole.
+    pub(super) fn end(self) -> Option<BTreeSet<PathBuf>> {
         drop(self.ends);
-        let Ok(Ok(list)) = self.watcher.join() else { return Ok(()) };
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let write = || {
-            let mut file = File::from(openat(&self.scratch, OPENED, flags, Mode::from_raw_mode(0o644))?);
-            file.write_all(&text(&list))
-        };
-        write().map_err(refused("write the list of what was opened"))
+        self.watcher.join().ok()?.ok()
     }
 }
 
@@ -96,7 +78,11 @@ fn watch(told: &Fanotify, end: &OwnedFd) -> io::Result<BTreeSet<PathBuf>> {
                     // Without one, the kernel has lost something.
                     let file = event.fd().ok_or_else(|| io::Error::other("the kernel has not told all"))?;
                     let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-                    opened.insert(path.strip_prefix("/").map(Path::to_owned).unwrap_or(path));
+                    opened.insert(match path.strip_prefix("/") {
+                        Ok(inside) if inside == Path::new("") => PathBuf::from(TOP),
+                        Ok(inside) => inside.to_owned(),
+                        Err(_) => path,
+                    });
                 }
             }
             Err(Errno::EAGAIN) if ended => return Ok(opened),
@@ -112,29 +98,5 @@ fn watch(told: &Fanotify, end: &OwnedFd) -> io::Result<BTreeSet<PathBuf>> {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-    }
-}
-
-fn text(list: &BTreeSet<PathBuf>) -> Vec<u8> {
-    list.iter().flat_map(|path| path.as_os_str().as_bytes().iter().copied().chain([0])).collect()
-}
-
-/// The list again.
-#[must_use]
-pub fn parse(text: &[u8]) -> BTreeSet<PathBuf> {
-    let paths = text.split(|byte| *byte == 0).filter(|path| !path.is_empty());
-    paths.map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_is_read_as_it_was_written() {
-        let list: BTreeSet<PathBuf> =
-            ["etc/motd", "usr/bin/a b\n", "usr/bin/ä"].into_iter().map(PathBuf::from).collect();
-        assert_eq!(parse(&text(&list)), list);
-        assert_eq!(parse(b""), BTreeSet::new());
     }
 }

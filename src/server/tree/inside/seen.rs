@@ -1,0 +1,137 @@
+//! What a command has seen of a generation: what is otherwise there since then, and was not seen, cannot change what the
+//! command makes. A file's size or time, and a folder's, may be seen without opening it: that is not known.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{openat, Mode, OFlags, CWD};
+
+use super::names::Names;
+use super::{refused, EnterError};
+
+/// The name of the list, in the scratch folder.
+pub const SEEN: &str = "seen";
+/// The generation's own folder, in the list.
+pub(super) const TOP: &str = ".";
+
+/// The folder for the list. It is not in the command's reach, and so has to be opened before the generation is entered.
+pub(super) fn folder(scratch: &Path) -> Result<OwnedFd, EnterError> {
+    openat(CWD, scratch, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(refused(format!("open {}", scratch.display())))
+}
+
+/// It.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The files and folders that it opened, by their paths there.
+    pub opened: BTreeSet<PathBuf>,
+    /// What it looked for, where that is known.
+    pub names: Option<Names>,
+}
+
+/// What an item of the list is.
+const OPENED_ITEM: u8 = b'o';
+const NAME_ITEM: u8 = b'n';
+
+impl Seen {
+    /// Writes the list into the folder.
+    ///
+    /// # Errors
+    /// That of writing, where no list is left.
+    pub(super) fn write(&self, folder: &OwnedFd) -> Result<(), EnterError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let write = || -> io::Result<()> {
+            let mut file = File::from(openat(folder, SEEN, flags, Mode::from_raw_mode(0o644))?);
+            file.write_all(&self.text())
+        };
+        write().map_err(refused("write the list of what was seen"))
+    }
+
+    /// The list: one item after the other, each with its kind before it and a NUL after it.
+    fn text(&self) -> Vec<u8> {
+        let opened = self.opened.iter().map(|path| (OPENED_ITEM, path.as_os_str()));
+        let names = self.names.iter().flat_map(|names| &names.0).map(|name| (NAME_ITEM, name.as_os_str()));
+        let item = |(kind, text): (u8, &OsStr)| [&[kind], text.as_bytes(), &[0]].concat();
+        opened.chain(names).flat_map(item).collect()
+    }
+
+    /// The list again; `None` where it says nothing, or what this program does not know.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let (mut opened, mut names) = (BTreeSet::new(), BTreeSet::new());
+        for item in text.split(|byte| *byte == 0).filter(|item| !item.is_empty()) {
+            let (kind, text) = item.split_first()?;
+            let text = OsStr::from_bytes(text);
+            match *kind {
+                OPENED_ITEM => _ = opened.insert(PathBuf::from(text)),
+                NAME_ITEM => _ = names.insert(text.to_owned()),
+                _ => return None,
+            }
+        }
+        // A program is opened in any case, and looked for.
+        let names = Some(Names(names)).filter(|names| !names.0.is_empty());
+        (!opened.is_empty()).then_some(Self { opened, names })
+    }
+
+    /// Whether another content of this file may have been seen.
+    #[must_use]
+    pub fn has_read(&self, path: &Path) -> bool {
+        self.opened.contains(path)
+    }
+
+    /// Whether it may have been seen that there is something at this path, or is not, or what it is.
+    #[must_use]
+    pub fn has_noticed(&self, path: &Path) -> bool {
+        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(TOP));
+        let by_name = |names: &Names| path.file_name().is_none_or(|name| names.have(name));
+        self.opened.contains(path) || self.opened.contains(folder) || self.names.as_ref().is_none_or(by_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(opened: &[&str], names: Option<&[&str]>) -> Seen {
+        Seen {
+            opened: opened.iter().map(PathBuf::from).collect(),
+            names: names.map(|names| Names(names.iter().map(Into::into).collect())),
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_as_it_was_written() {
+        for seen in [
+            seen(&["etc/motd", "usr/bin/a b\n", "usr/bin/ä"], None),
+            seen(&["etc/motd"], Some(&["motd", "ä", "a b\n"])),
+        ] {
+            assert_eq!(Seen::parse(&seen.text()), Some(seen));
+        }
+        for text in [&b""[..], b"\0", b"nname\0", b"usr/bin/sh\0", b"oetc/motd\0x\0"] {
+            assert_eq!(Seen::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_looked_for_was_not_noticed() {
+        let known = seen(&["etc/motd", "etc/hooks", "."], Some(&["etc", "issue"]));
+        for (path, expected) in [
+            ("etc/motd", true),
+            ("etc/issue", true),
+            ("usr/issue", true),
+            ("usr/etc", true),
+            ("etc/hooks/new", true),
+            ("new", true),
+            ("etc/new", false),
+            ("etc/hooks/new/below", false),
+        ] {
+            assert_eq!(known.has_noticed(Path::new(path)), expected, "{path}");
+        }
+        assert!(seen(&["etc/motd"], None).has_noticed(Path::new("etc/new")), "no name is known");
+    }
+}
