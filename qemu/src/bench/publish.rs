@@ -41,12 +41,16 @@ enum Beside {
 const READ: &str = "etc/initramfs-tools/conf.d/changed";
 
 /// One for each round.
-const NEW: &str = "etc/new-";
+const NEW: &str = "usr/bin/new-";
 
 const CHANGES: [Change; 5] = [
     Change { what: "documentation", file: "usr/share/doc/changed", beside: Beside::Copy },
     Change { what: "`/etc/motd`, which mkinitramfs does not open", file: "etc/motd", beside: Beside::Copy },
-    Change { what: "a new file in `/etc`, which mkinitramfs does not look for", file: NEW, beside: Beside::Copy },
+    Change {
+        what: "a new program in `/usr/bin`, which mkinitramfs does not look for",
+        file: NEW,
+        beside: Beside::Copy,
+    },
     Change { what: "what mkinitramfs reads: another initrd", file: READ, beside: Beside::Copy },
     Change { what: "the same", file: READ, beside: Beside::CopyAndInitrd },
 ];

@@ -273,7 +273,8 @@ fn prepare(
 
 /// What a person should know whose next publication takes longer.
 const NOT_TOLD: &str =
-    "the kernel did not tell what mkinitramfs opened (fanotify(7): it tells only root, outside of user namespaces): \
+    "the kernel did not tell what mkinitramfs opened (fanotify(7): it tells only root, outside of user namespaces, and not \
+    after a hook has mounted something): \
     the next publication takes longer, since it makes a new initrd after almost any change";
 
 /// Has the list of what was seen for the initrd in the scratch folder; of an initrd of the generation before it is that

@@ -34,6 +34,8 @@ use super::not_run;
 const MAX_PATH: usize = 4096;
 /// In it are the first line of a script (execve(2)) and the interpreter's path of a program (elf(5)).
 const MAX_HEAD: u64 = 4096;
+/// So often a file is opened that cannot be opened just now.
+const MAX_TRIES: usize = 100;
 /// So many scripts may be run by another one, and more (execve(2)).
 const MAX_SCRIPTS: usize = 8;
 /// These are other file systems while a command is in a generation, or its own folders.
@@ -77,24 +79,38 @@ impl Names {
         }
     }
 
-    /// Adds what the kernel looks for where a process executes this file.
-    fn execute(&mut self, pid: Pid, path: &Path) {
+    /// Adds what the kernel looks for where a process executes this file. `None` if that is not known.
+    fn execute(&mut self, pid: Pid, path: &Path) -> Option<()> {
         let mut path = path.to_owned();
         for _ in 0..MAX_SCRIPTS {
-            // What cannot be read is not executed.
-            let Ok(head) = head(pid, &path) else { return };
-            let more = run_by(&head);
-            more.iter().for_each(|path| self.add(path));
-            match more.into_iter().next() {
-                Some(next) if head.starts_with(b"#!") => path = next,
-                _ => return,
-            }
+            let Some(head) = head(pid, &path)? else { return Some(()) };
+            let Some(next) = run_by(&head)? else { return Some(()) };
+            self.add(&next);
+            path = next;
         }
+        Some(())
     }
 }
 
-/// The beginning of a file, as a process finds it.
-fn head(pid: Pid, path: &Path) -> io::Result<Vec<u8>> {
+/// The beginning of a file, as a process finds it, where it can execute that; `None` if it is not known.
+fn head(pid: Pid, path: &Path) -> Option<Option<Vec<u8>>> {
+    use rustix::io::Errno;
+    for _ in 0..MAX_TRIES {
+        match try_head(pid, path).map_err(|error| Errno::from_io_error(&error)) {
+            Ok(head) => return Some(Some(head)),
+            // It is not there for that process either.
+            Err(Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG)) => {
+                return Some(None)
+            }
+            // openat2(2): something is renamed or mounted just now, be it elsewhere.
+            Err(Some(Errno::AGAIN)) => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+fn try_head(pid: Pid, path: &Path) -> io::Result<Vec<u8>> {
     let process = |what: &str| PathBuf::from(format!("/proc/{}/{what}", pid.as_raw_nonzero()));
     // Nobody may write to a pipe.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -112,20 +128,38 @@ fn head(pid: Pid, path: &Path) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// What runs a file with this beginning: of a script its interpreter, of a program all that may be its.
-fn run_by(head: &[u8]) -> Vec<PathBuf> {
+/// What runs a file with this beginning, if something does: of a script its interpreter, of a program what links it. `None` if
+/// it is not known.
+fn run_by(head: &[u8]) -> Option<Option<PathBuf>> {
     let path = |text: &[u8]| PathBuf::from(OsStr::from_bytes(text));
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default();
         let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
-        return words.next().map(path).into_iter().collect();
+        return Some(words.next().map(path));
     }
-    if head.starts_with(b"\x7fELF") {
-        let texts = head.split(|byte| *byte == 0);
-        return texts.filter(|text| text.starts_with(b"/") && text.len() < MAX_PATH).map(path).collect();
+    // Of 64 bits, least byte first: others make calls by the rules of another architecture.
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return Some(None);
     }
-    Vec::new()
+    let number = |at: usize, length: usize| {
+        let bytes = head.get(at..at.checked_add(length)?)?;
+        usize::try_from(bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))).ok()
+    };
+    // elf(5): e_phoff, e_phentsize, e_phnum; of each, p_type, p_offset, p_filesz.
+    let (first, size, count) = (number(0x20, 8)?, number(0x36, 2)?, number(0x38, 2)?);
+    for index in 0..count {
+        let header = first.checked_add(index.checked_mul(size)?)?;
+        if number(header, 4)? == PT_INTERP {
+            let (at, length) = (number(header.checked_add(8)?, 8)?, number(header.checked_add(0x20)?, 8)?);
+            let text = head.get(at..at.checked_add(length)?)?;
+            return Some(text.split(|byte| *byte == 0).next().map(path));
+        }
+    }
+    Some(None)
 }
+
+/// A program header with the path of what links the program (elf(5)).
+const PT_INTERP: usize = 3;
 
 /// The symbolic links of the generation that is `/`: their names, and where they lead.
 fn links() -> io::Result<Vec<(OsString, PathBuf)>> {
@@ -272,8 +306,8 @@ impl Watched {
             }
             (Ok((executed, paths)), Some(names)) => {
                 paths.iter().for_each(|path| names.add(path));
-                if executed {
-                    paths.iter().for_each(|path| names.execute(pid, path));
+                if executed && paths.iter().any(|path| names.execute(pid, path).is_none()) {
+                    self.names = None;
                 }
             }
             (Ok(_), None) => {}
@@ -587,18 +621,42 @@ mod tests {
     #[test]
     fn the_beginning_of_a_file_says_what_runs_it() {
         for (head, expected) in [
-            ("#!/bin/sh\n", &["/bin/sh"][..]),
-            ("#! /usr/bin/env -S perl\nrest", &["/usr/bin/env"]),
-            ("#!\tsh\r\n", &["sh\r"]),
-            ("#!/bin/a\0b\n", &["/bin/a"]),
-            ("#!/bin/sh", &["/bin/sh"]),
-            ("#!\n/bin/sh", &[]),
-            ("#!", &[]),
-            ("", &[]),
-            ("\x7fELF\x02\x01\0x\0/lib64/ld.so\0\0lib/y\0/z", &["/lib64/ld.so", "/z"]),
-            ("/bin/sh", &[]),
+            ("#!/bin/sh\n", Some("/bin/sh")),
+            ("#! /usr/bin/env -S perl\nrest", Some("/usr/bin/env")),
+            ("#!\tsh\r\n", Some("sh\r")),
+            ("#!/bin/a\0b\n", Some("/bin/a")),
+            ("#!/bin/sh", Some("/bin/sh")),
+            ("#!\n/bin/sh", None),
+            ("#!", None),
+            ("", None),
+            ("/bin/sh", None),
+            ("\x7fELF\x01\x01", None),
         ] {
-            assert_eq!(run_by(head.as_bytes()), expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{head:?}");
+            assert_eq!(run_by(head.as_bytes()), Some(expected.map(PathBuf::from)), "{head:?}");
+        }
+    }
+
+    /// An ELF header with one program header of this type, whose text is at `at`.
+    fn elf(kind: u8, at: u8) -> Vec<u8> {
+        let mut elf = vec![0; 0x40 + 0x38];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (elf[0x20], elf[0x36], elf[0x38], elf[0x40]) = (0x40, 0x38, 1, kind);
+        (elf[0x48], elf[0x60]) = (at, 8);
+        elf.extend(b"/lib/ld\0rest");
+        elf
+    }
+
+    #[test]
+    fn a_programs_header_says_what_links_it() {
+        for (elf, expected) in [
+            (elf(3, 0x78), Some(Some("/lib/ld"))),
+            (elf(1, 0x78), Some(None)),
+            // Beyond what was read.
+            (elf(3, 0x80), None),
+            (elf(3, 0x78)[..0x50].to_vec(), None),
+            (elf(3, 0x78)[..0x30].to_vec(), None),
+        ] {
+            assert_eq!(run_by(&elf), expected.map(|path| path.map(PathBuf::from)), "{elf:?}");
         }
     }
 
