@@ -22,7 +22,7 @@ for file in /x /etc/x /boot/x; do
 \tif (: >$file) 2>/dev/null; then echo \"$file can be written\" >&2; exit 1; fi
 done
 : >/tmp/x; : >/var/tmp/y; : </dev/null; : >/run/z
-[ \"$$\" -le 3 ]; [ -e /proc/self/status ]; [ ! -e /dev/kmsg ]; [ ! -e /sys/kernel ]
+[ \"$$\" -le 3 ]; [ -z \"${LANG-}${LC_ALL-}\" ]; [ -e /proc/self/status ]; [ ! -e /dev/kmsg ]; [ ! -e /sys/kernel ]
 read -r motd </etc/motd
 read -r program </usr/lib/sidus/rootaufs-initramfs
 echo \"initrd of $3: $motd, $program\" >\"$2\"

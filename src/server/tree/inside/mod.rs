@@ -123,7 +123,13 @@ pub fn run(options: &Options) -> Result<(), TreeError> {
     match (&options.tree, &options.scratch) {
         (Some(_), None) => _ = command.env("APT_CONFIG", format!("{OURS}/apt.conf")),
         // /tmp may be too small for an initrd while it is made: where that is a matter, programs take this one.
-        (_, Some(_)) => _ = command.env("TMPDIR", "/var/tmp"),
+        (_, Some(_)) => {
+            command.env("TMPDIR", "/var/tmp");
+            // What each node gets does not depend on who makes it.
+            for (name, _) in std::env::vars_os().filter(|(name, _)| is_language(name)) {
+                command.env_remove(name);
+            }
+        }
         (None, None) => {}
     }
     if let Some(folder) = list {
@@ -133,6 +139,11 @@ pub fn run(options: &Options) -> Result<(), TreeError> {
         Ok(child) => wait_for(Pid::from_child(&child)).map_err(refused("wait for the command"))?,
         Err(error) => not_run(command.get_program(), &error),
     })
+}
+
+/// Whether it says which language a person reads (locale(7)).
+fn is_language(variable: &OsStr) -> bool {
+    variable == "LANG" || variable == "LANGUAGE" || variable.as_encoded_bytes().starts_with(b"LC_")
 }
 
 fn ended(status: u8) -> Result<(), TreeError> {
@@ -354,6 +365,20 @@ mod tests {
             ("resolv.conf.site", "/etc/resolv.conf.site"),
         ] {
             assert_eq!(resolved(&Path::new("/etc").join(link)), Path::new(target), "{link}");
+        }
+    }
+
+    #[test]
+    fn languages_are_told_from_other_variables() {
+        for (name, expected) in [
+            ("LANG", true),
+            ("LANGUAGE", true),
+            ("LC_ALL", true),
+            ("LC_CTYPE", true),
+            ("LANGS", false),
+            ("PATH", false),
+        ] {
+            assert_eq!(is_language(OsStr::new(name)), expected, "{name}");
         }
     }
 
