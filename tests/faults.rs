@@ -75,7 +75,7 @@ mod faults {
         let beyond = again.elapsed().as_secs_f64();
         node.wait_shell()?;
         wait_recovered(&mut node, 1)?;
-        assert_eq!(node.run("cat /sys/class/iscsi_session/session1/recovery_tmo")?, "600\n");
+        assert_eq!(node.run("cat /sys/class/iscsi_session/session1/{state,recovery_tmo}")?, "LOGGED_IN\n600\n");
         note(
             "tgtd halted while the node mounts",
             "the boot goes on",

@@ -67,8 +67,7 @@ impl Kept {
         Ok((end, end.saturating_sub(now)))
     }
 
-    /// Nothing holds the power-off up, and the network is there to its end: the keeper would tell of a session that it lost
-    /// for good, and nobody could log out.
+    /// Nothing holds the power-off up, and the network is there to its end: the keeper would tell of a session that it lost.
     fn power_off(self) -> Result<()> {
         let Self { mut node, target, .. } = self;
         let path = node.console().path().to_owned();
@@ -77,12 +76,9 @@ impl Kept {
         let took = power_off(node)?;
         let console = std::fs::read(&path)?;
         let console = String::from_utf8_lossy(console.get(before..).unwrap_or_default());
-        for trouble in ["disk blocked", "not responding"] {
+        for trouble in [" is lost: ", "disk blocked", "not responding"] {
             assert!(!console.contains(trouble), "{trouble:?} is on the console:\n{console}");
         }
-        let (lost, again) =
-            (console.matches(" is lost: ").count(), console.matches(" is logged in again after ").count());
-        assert!(lost == again && console.contains("the session is logged out"), "lost {lost} times:\n{console}");
         println!("off after {took:.1?}");
         target.remove_from_lio()
     }
@@ -102,12 +98,7 @@ fn ifupdown_leaves_the_interface_alone_and_a_short_lease_is_renewed() -> Result<
     let (first, _) = kept.lease(&lab)?;
     std::thread::sleep(Duration::from_secs(300).saturating_sub(up.elapsed()));
     kept.check()?;
-    let (mut last, mut left) = kept.lease(&lab)?;
-    if left < 40 {
-        // The server has not answered the last time: it is asked again before half of the rest has gone.
-        std::thread::sleep(Duration::from_secs(30));
-        (last, left) = kept.lease(&lab)?;
-    }
+    let (last, left) = kept.lease(&lab)?;
     println!("the lease of two minutes ends {} s later after {:.0?}, and in {left} s", last - first, up.elapsed());
     // Without a renewal it would have ended long ago; with the last one in time, half of it is left, or nearly.
     assert!(last > first && (40..=120).contains(&left), "{first} {last} {left}");

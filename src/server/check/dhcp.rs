@@ -65,7 +65,9 @@ pub(super) fn ask(own: Ipv4Addr, patient: bool) -> Result<Vec<Offer>, String> {
     let hardware = link.addr().filter(|address| *address != [0; 6]);
     let hardware = hardware.ok_or_else(|| format!("{name} is no Ethernet interface"))?;
     let socket = open(&link).map_err(failed)?;
-    listen(&socket, own, hardware, if patient { PATIENT } else { LISTEN }).map_err(failed)
+    let mut xid = [0; 4];
+    getrandom(&mut xid, GetRandomFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    listen(&socket, own, (hardware, xid), if patient { PATIENT } else { LISTEN }).map_err(failed)
 }
 
 /// The interface that has the address.
@@ -91,9 +93,13 @@ fn open(link: &LinkAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn listen(socket: &OwnedFd, own: Ipv4Addr, hardware: Hardware, limit: Duration) -> io::Result<Vec<Offer>> {
-    let mut xid = [0; 4];
-    getrandom(&mut xid, GetRandomFlags::empty())?;
+/// Asks and listens: `hardware` is who asks, and `xid` the question's number.
+fn listen(
+    socket: &OwnedFd,
+    own: Ipv4Addr,
+    (hardware, xid): (Hardware, [u8; 4]),
+    limit: Duration,
+) -> io::Result<Vec<Offer>> {
     // In this order: while dnsmasq looks whether anybody has an address, it reads no other question.
     let questions = [
         frame(hardware, own, &inform(xid, hardware, own)),
@@ -280,6 +286,21 @@ mod tests {
             // Whatever is cut off: no panic.
             let _ = read(&whole[..length], XID, CARD);
         }
+    }
+
+    #[test]
+    fn what_came_in_time_is_read_by_one_who_comes_late() {
+        use rustix::net::socketpair;
+        let pair = || socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+        let ask = |socket: &OwnedFd| listen(socket, [10, 13, 20, 13].into(), (CARD, XID), Duration::ZERO).unwrap();
+        let (own, other) = pair();
+        for server in [67, 68] {
+            send(&other, &answer(&[53, 1, 2, 54, 4, 10, 13, 20, server, 255]), SendFlags::empty()).unwrap();
+        }
+        let servers: Vec<_> = ask(&own).iter().map(|offer| offer.server.octets()[3]).collect();
+        assert_eq!(servers, [67, 68]);
+        let (own, _other) = pair();
+        assert_eq!(ask(&own), []);
     }
 
     #[test]

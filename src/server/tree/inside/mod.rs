@@ -31,7 +31,7 @@ use std::process::Command;
 
 use clap::Args;
 use rustix::mount::{mount_bind, MountFlags};
-use rustix::process::{chroot, getpid, wait, Pid, WaitOptions};
+use rustix::process::{chroot, getpid, wait, Pid, WaitOptions, WaitStatus};
 use rustix::system::sethostname;
 use thiserror::Error;
 
@@ -177,15 +177,18 @@ fn look_at(command: &mut Command, folder: OwnedFd) -> Result<(), TreeError> {
     Ok(Seen { opened, names }.write(&folder)?)
 }
 
+/// A process' exit status, as shells have it.
+fn exit_status(status: WaitStatus) -> u8 {
+    let code = status.exit_status().or_else(|| Some(status.terminating_signal()?.saturating_add(128)));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
 /// Waits for one process, and meanwhile for all whose parents have left them to this one. Its exit status, as shells have
 /// it.
 fn wait_for(command: Pid) -> io::Result<u8> {
     loop {
         match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == command => {
-                let code = status.exit_status().or_else(|| Some(status.terminating_signal()?.saturating_add(128)));
-                return Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
-            }
+            Ok(Some((pid, status))) if pid == command => return Ok(exit_status(status)),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }

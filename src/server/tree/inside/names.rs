@@ -6,7 +6,7 @@
 //! kernel itself, and added: what links lead to, be it those that the command makes, and what runs a program. What sockets
 //! are connected to (unix(7)) is left out: nobody listens in a generation.
 //!
-//! It is known or it is not: nothing that goes wrong here is a reason for not making an initrd.
+//! It is known or it is not: nothing that the kernel refuses here is a reason for not making an initrd.
 
 use std::collections::BTreeSet;
 use std::ffi::{c_void, OsStr, OsString};
@@ -28,7 +28,7 @@ use rustix::fs::{openat, openat2, Mode, OFlags, ResolveFlags, CWD};
 use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::{wait, Pid, WaitOptions, WaitStatus};
 
-use super::not_run;
+use super::{exit_status, not_run};
 
 /// No path that the kernel takes is longer, with its NUL (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
@@ -257,10 +257,12 @@ impl Held {
             if status.stopped() {
                 watched.stopped(pid, status);
             } else if pid == self.pid {
-                let status = status.exit_status().or_else(|| Some(status.terminating_signal()?.saturating_add(128)));
-                let status = status.and_then(|status| u8::try_from(status).ok()).unwrap_or(1);
                 let Watched { names, by_other_mounts } = watched;
-                return Ok(Ended { status, names: names.filter(|names| !names.0.is_empty()), by_other_mounts });
+                return Ok(Ended {
+                    status: exit_status(status),
+                    names: names.filter(|names| !names.0.is_empty()),
+                    by_other_mounts,
+                });
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn folder(scratch: &Path) -> Result<OwnedFd, EnterError> {
         .map_err(refused(format!("open {}", scratch.display())))
 }
 
-/// It.
+/// What a command has opened of a generation, and what it has looked for there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The files and folders that it opened, by their paths there.
