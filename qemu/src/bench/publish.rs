@@ -26,7 +26,8 @@ const MOST: f64 = 1.5;
 /// What changes between two publications.
 struct Change {
     what: &'static str,
-    file: &'static str,
+    /// Makes it in the tree `$1`, in round `$2`.
+    how: &'static str,
     /// What is done by hand then.
     beside: Beside,
 }
@@ -38,21 +39,32 @@ enum Beside {
 }
 
 /// mkinitramfs obeys it.
-const READ: &str = "etc/initramfs-tools/conf.d/changed";
+const READ: &str = r#"echo ": $2" >"$1/etc/initramfs-tools/conf.d/changed""#;
+/// One of a name of its own, which the linker is told.
+const LIBRARY: &str = r#"name=$(printf 'lib9%04d.so.1' "$2")
+    sed "s/libcrypt\.so\.1/$name/g" "$1"/usr/lib/*-linux-gnu/libcrypt.so.1 >"$1/usr/local/lib/$name"
+    ldconfig -r "$1""#;
 
-/// One for each round.
-const NEW: &str = "usr/bin/new-";
-
-const CHANGES: [Change; 5] = [
-    Change { what: "documentation", file: "usr/share/doc/changed", beside: Beside::Copy },
-    Change { what: "`/etc/motd`, which mkinitramfs does not open", file: "etc/motd", beside: Beside::Copy },
+const CHANGES: [Change; 7] = [
+    Change { what: "documentation", how: r#"echo ": $2" >"$1/usr/share/doc/changed""#, beside: Beside::Copy },
     Change {
-        what: "a new program in `/usr/bin`, which mkinitramfs does not look for",
-        file: NEW,
+        what: "`/etc/motd`, which mkinitramfs does not open",
+        how: r#"echo ": $2" >"$1/etc/motd""#,
         beside: Beside::Copy,
     },
-    Change { what: "what mkinitramfs reads: another initrd", file: READ, beside: Beside::Copy },
-    Change { what: "the same", file: READ, beside: Beside::CopyAndInitrd },
+    Change {
+        what: "a new program in `/usr/bin`, which mkinitramfs does not look for",
+        how: r#"echo ": $2" >"$1/usr/bin/new-$2""#,
+        beside: Beside::Copy,
+    },
+    Change {
+        what: "a new file in `/etc`, a new folder in `/`",
+        how: r#"echo ": $2" >"$1/etc/new-$2"; mkdir "$1/new-$2""#,
+        beside: Beside::Copy,
+    },
+    Change { what: "a new library in `/usr/local/lib`, and `ld.so.cache`", how: LIBRARY, beside: Beside::Copy },
+    Change { what: "what mkinitramfs reads: another initrd", how: READ, beside: Beside::Copy },
+    Change { what: "the same", how: READ, beside: Beside::CopyAndInitrd },
 ];
 
 /// Publishes `rounds` times after each kind of change, in turn with the bare copy, and prints the figures; into the README
@@ -71,13 +83,13 @@ pub fn run(paths: &Paths, mirror: Option<&str>, rounds: usize, readme: bool) -> 
         readme::today()?,
         readme::machine()
     );
-    for Change { what, file, beside } in CHANGES {
+    for Change { what, how, beside } in CHANGES {
         // What is there only from now on is another thing than a change of it.
-        server.change(file, 0)?;
+        server.change(how, 0)?;
         server.publish()?;
         let (mut publications, mut copies) = (Vec::new(), Vec::new());
         for round in 1..=rounds {
-            server.change(file, round)?;
+            server.change(how, round)?;
             let copy = server.copy(beside)?;
             let publication = server.publish()?;
             eprintln!("  {what}, round {round} of {rounds}: publish {publication:.2} s, by hand {copy:.2} s");
@@ -127,11 +139,10 @@ impl Server {
         Ok(server)
     }
 
-    fn change(&self, file: &str, round: usize) -> Result<()> {
-        let file = if file == NEW { format!("{file}{round}") } else { file.to_owned() };
+    fn change(&self, how: &str, round: usize) -> Result<()> {
         // In the namespace, whose root owns the tree.
-        let write = format!("echo '# {round}' >\"$1\"");
-        self.runs(&["sh", "-c", &write, "sh"], &[&self.root.join(TREE).join(file)]).map(drop)
+        let round = round.to_string();
+        self.runs(&["sh", "-euc", how, "sh"], &[&self.root.join(TREE), Path::new(&round)]).map(drop)
     }
 
     fn publish(&self) -> Result<f64> {
