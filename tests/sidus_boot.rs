@@ -79,6 +79,7 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
     let as_published = hash()?;
     assert_eq!(as_published.status, 0, "{}", as_published.text);
     let mut last = first.clone();
+    let mut initrd = String::new();
     for time in 1..=GENERATIONS {
         let administrator = Administrator::comes()?;
         if is_upgraded(time) {
@@ -90,11 +91,16 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
             let boot = administrator.run(&format!("ls /srv/sidus/trees/{TREE}/boot"))?;
             assert!(boot.contains("vmlinuz-") && !boot.contains("initrd"), "{boot}");
         }
-        administrator.sidus(&format!("tree run {TREE} -- sh -c 'echo {time} >/srv/notice'"))?;
+        administrator
+            .sidus(&format!("tree run {TREE} -- sh -c 'echo {time} | tee /srv/notice >/etc/notice-{time}'"))?;
         let published = Instant::now();
         let said = administrator.sidus(&format!("publish {TREE}"))?;
         println!("sidus: published within {:.1?}: {said}", published.elapsed());
         last = administrator.current()?;
+        // Debian's mkinitramfs lists /etc, and takes nothing of that name from it.
+        let file = administrator.run(&format!("stat -c %i /srv/tftp/sidus/{TREE}/{last}/initrd.img"))?;
+        assert_eq!(file != initrd, is_upgraded(time), "{time}");
+        initrd = file;
         // What began afterwards is done, too.
         let done: u64 = node.run("cat /run/worked /run/works")?.trim().parse()?;
         node.wait_until(&format!("[ $(cat /run/works) -gt $(({done} + 1)) ]"), TOLD)?;

@@ -9,6 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{symlink, MetadataExt};
 use std::path::Path;
+#[cfg(feature = "root")]
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Signal};
@@ -128,6 +130,15 @@ fn a_generation_has_its_kernel_initrd_and_entries() {
         .contains("tree hpc has no generation 20200101-1; it has "));
 }
 
+/// Publishes: which file the initrd then is, and where it is written what was seen for it.
+#[cfg(feature = "root")]
+fn published(machine: &Machine) -> (u64, String) {
+    let said = machine.succeeds(&["publish", "hpc"]);
+    assert!(!said.contains("note:"), "{said}");
+    let current = current(machine);
+    (inode(machine, &format!("{BOOT}/{current}/initrd.img")), format!("{GENERATIONS}/.{current}.seen"))
+}
+
 /// What another content of it cannot change, it need not be made for.
 #[cfg(feature = "root")]
 #[test]
@@ -135,12 +146,7 @@ fn an_initrd_stays_while_nothing_that_was_seen_for_it_is_other() {
     let machine = ready("publish-seen");
     machine.by_root();
     let put = |path: &str, text: &str| machine.put(&format!("{TREE}/{path}"), text);
-    let publish = || {
-        let said = machine.succeeds(&["publish", "hpc"]);
-        assert!(!said.contains("note:"), "{said}");
-        let current = current(&machine);
-        (inode(&machine, &format!("{BOOT}/{current}/initrd.img")), format!("{GENERATIONS}/.{current}.seen"))
-    };
+    let publish = || published(&machine);
     put("etc/issue", "Debian");
     put("usr/share/doc/x", "text");
     let (first, list) = publish();
@@ -215,6 +221,65 @@ fn an_initrd_stays_while_nothing_that_was_seen_for_it_is_other() {
     assert_eq!(all(&machine), 15);
     machine.succeeds(&["tree", "prune", "hpc", "--keep", "1"]);
     assert!(all(&machine) == 1 && machine.has(&list));
+}
+
+/// mkinitramfs lists `/etc`, in which much is new, for names that its scripts say.
+#[cfg(feature = "root")]
+#[test]
+fn an_initrd_stays_where_mkinitramfs_lists_a_folder_for_other_names() {
+    const CONFIGURATION: &str = "etc/initramfs-tools/conf.d/own";
+    let machine = ready("publish-listed");
+    machine.by_root();
+    let put = |path: &str, text: &str| machine.put(&format!("{TREE}/{path}"), text);
+    let lists = "for file in /etc/list*; do :; done\n. /etc/initramfs-tools/conf.d/own\n";
+    put("usr/sbin/mkinitramfs", &(machine.read(&format!("{TREE}/usr/sbin/mkinitramfs")) + lists));
+    put("usr/share/more", "for file in /etc/issue.*; do :; done\n");
+    put(CONFIGURATION, "[ -n x ]\n");
+    let mut last = published(&machine).0;
+    for (path, text, is_new) in [
+        ("etc/other", "", false),
+        ("etc/listed", "", true),
+        // What is not in Debian's scripts may look for anything; others than mkinitramfs itself, too.
+        (CONFIGURATION, "folder=/nowhere\nfor file in $folder/*; do :; done\n", true),
+        ("etc/another", "", true),
+        (CONFIGURATION, ". /usr/share/more\n", true),
+        ("etc/a-third", "", true),
+        (CONFIGURATION, "/bin/sh /usr/share/more\n", true),
+        ("etc/a-fourth", "", true),
+        (CONFIGURATION, "", true),
+        ("etc/a-fifth", "", false),
+    ] {
+        put(path, text);
+        let (next, _) = published(&machine);
+        assert_eq!(next != last, is_new, "{path}: {text}");
+        last = next;
+    }
+}
+
+/// A library more is in the linker's cache, which each program has read.
+#[cfg(feature = "root")]
+#[test]
+fn an_initrd_stays_where_other_libraries_are_linked() {
+    let machine = ready("publish-linked");
+    machine.by_root();
+    let add = |library: &str| {
+        let found = fs::canonicalize(Path::new("/usr/lib/x86_64-linux-gnu").join(library)).unwrap();
+        let tree = machine.root().join(TREE);
+        fs::copy(found, tree.join("usr/lib/x86_64-linux-gnu").join(library)).unwrap();
+        assert!(Command::new("/sbin/ldconfig").arg("-r").arg(tree).status().unwrap().success());
+    };
+    add("libc.so.6");
+    let (first, _) = published(&machine);
+    add("libm.so.6");
+    let (second, list) = published(&machine);
+    assert_eq!(second, first);
+    assert!(machine.read(&list).split('\0').any(|item| item == "oetc/ld.so.cache"), "it was read");
+    // Where something else reads it, all of it may matter.
+    let mkinitramfs = format!("{TREE}/usr/sbin/mkinitramfs");
+    machine.put(&mkinitramfs, &(machine.read(&mkinitramfs) + "read -r line </etc/ld.so.cache || :\n"));
+    let (third, _) = published(&machine);
+    add("libresolv.so.2");
+    assert_ne!(published(&machine).0, third);
 }
 
 #[test]

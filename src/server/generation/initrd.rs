@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::compare::{Change, How};
-use super::{looking, GenerationError, Places};
+use super::{linker, looking, GenerationError, Places};
 use crate::server::engine::Action;
 use crate::server::paths::{self, look, names};
 use crate::server::tree::contain::{self, Where};
-use crate::server::tree::inside::seen::{Seen, SEEN};
+use crate::server::tree::inside::seen::{Seen, CACHE, SEEN};
 use crate::server::tree::inside::RESULTS;
 
 /// No list of what was seen is longer, in bytes.
@@ -51,18 +51,27 @@ pub struct Inputs {
     pub has_own_hooks: bool,
     /// What was seen while it was made, where that is known.
     pub seen: Option<Seen>,
+    /// The dynamic linker has found what it looked for as it would now.
+    pub is_linked_alike: bool,
 }
 
 impl Inputs {
-    /// Those of the initrd of a generation of the tree in `folder`. A list that cannot be read is none.
+    /// Those of the initrd of the generation in `before`, with the list of what was seen for it, where that in `folder`
+    /// follows. A list that cannot be read is none.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn read(root: &Path, folder: &Path, seen: &Path) -> Result<Self, GenerationError> {
+    pub fn read(root: &Path, before: &Path, seen: &Path, folder: &Path) -> Result<Self, GenerationError> {
         let hooks = folder.join("etc/initramfs-tools/hooks");
         let has_own_hooks = !names(root, &hooks).map_err(looking(&hooks))?.is_empty();
         let list = paths::read(root, seen, MAX_SEEN).ok().flatten();
-        Ok(Self { has_own_hooks, seen: list.and_then(|list| Seen::parse(&list)) })
+        let seen = list.and_then(|list| Seen::parse(&list));
+        let cache = |folder: &Path| paths::read(root, &folder.join(CACHE), linker::MAX_CACHE).ok().flatten();
+        let names = seen.as_ref().filter(|seen| seen.cache_is_linkers).and_then(|seen| seen.names.as_ref());
+        let is_linked_alike = names.is_some_and(|names| {
+            cache(before).is_some_and(|old| cache(folder).is_some_and(|new| linker::are_alike(&old, &new, names)))
+        });
+        Ok(Self { has_own_hooks, seen, is_linked_alike })
     }
 
     /// Whether any of these may be in the initrd, or decide what is.
@@ -79,6 +88,7 @@ impl Inputs {
         let path = &change.path;
         let may_be = !NOT_IN_IT.iter().any(|folder| path.starts_with(folder));
         match &self.seen {
+            Some(_) if change.how == How::Content && path == Path::new(CACHE) => !self.is_linked_alike,
             Some(seen) if change.how == How::Content => seen.has_read(path),
             // What is there, and what mode it has, is seen without opening it.
             Some(seen) => seen.has_read(path) || may_be && seen.has_noticed(path),
@@ -139,6 +149,7 @@ mod tests {
         let inputs = |has_own_hooks, seen: Option<&[&str]>| Inputs {
             has_own_hooks,
             seen: seen.and_then(|items| Seen::parse(items.join("\0").as_bytes())),
+            is_linked_alike: false,
         };
         let opened = Some(&["ousr/sbin/mkinitramfs", "oetc/fstab", "ousr/share/doc/read"][..]);
         let known =
@@ -185,6 +196,15 @@ mod tests {
             // Hooks of the tree's own.
             (inputs(true, opened), How::Content, &["usr/share/doc/x"], true),
             (inputs(true, None), How::Content, &["usr/share/doc/x"], true),
+            // The linker's cache.
+            (inputs(false, known), How::Content, &[CACHE], true),
+            (Inputs { is_linked_alike: true, ..inputs(false, known) }, How::Content, &[CACHE], false),
+            (
+                Inputs { is_linked_alike: true, ..inputs(false, known) },
+                How::Content,
+                &[CACHE, "usr/sbin/mkinitramfs"],
+                true,
+            ),
         ] {
             let changes: Vec<_> = paths.iter().map(of(how)).collect();
             assert_eq!(inputs.have_in(&changes), expected, "{inputs:?} {changes:?}");

@@ -12,6 +12,7 @@ pub mod entries;
 pub mod facts;
 pub mod initrd;
 pub mod kernel;
+pub mod linker;
 pub mod list;
 pub mod name;
 pub mod payload;

@@ -327,7 +327,7 @@ fn shared(
     if !difference.changes.iter().any(|change| change.path == kernel) {
         shared.insert("vmlinuz");
     }
-    let inputs = initrd::Inputs::read(root, &places.prepared(), &places.seen(before))?;
+    let inputs = initrd::Inputs::read(root, &places.folder(before), &places.seen(before), &places.prepared())?;
     if !force && !inputs.have_in(&difference.changes) {
         shared.insert("initrd.img");
     }

@@ -19,6 +19,7 @@
 mod mounts;
 pub mod names;
 mod opened;
+mod patterns;
 pub mod seen;
 
 use std::ffi::OsStr;
@@ -172,9 +173,11 @@ fn look_at(command: &mut Command, folder: OwnedFd) -> Result<(), TreeError> {
     ended(end.status)?;
     // What follows is not the command's any more.
     let opened = opened.and_then(Opened::end).filter(|_| !end.by_other_mounts);
-    let Some(opened) = opened else { return Ok(()) };
+    let Some(mut opened) = opened else { return Ok(()) };
     let names = end.names.and_then(|mut names| names.follow_links().is_ok().then_some(names));
-    Ok(Seen { opened, names }.write(&folder)?)
+    let beginnings = end.listings.narrow(&mut opened);
+    let opened = opened.into_keys().collect();
+    Ok(Seen { opened, names, beginnings, cache_is_linkers: !end.cache_is_read }.write(&folder)?)
 }
 
 /// A process' exit status, as shells have it.

@@ -15,6 +15,7 @@ use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::size_of;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
@@ -28,6 +29,8 @@ use rustix::fs::{openat, openat2, Mode, OFlags, ResolveFlags, CWD};
 use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::{wait, Pid, WaitOptions, WaitStatus};
 
+use super::patterns::Listings;
+use super::seen::CACHE;
 use super::{exit_status, not_run};
 
 /// No path that the kernel takes is longer, with its NUL (`PATH_MAX`).
@@ -43,7 +46,7 @@ const NOT_THE_GENERATION: [&str; 6] = ["/proc", "/dev", "/run", "/sys", "/tmp", 
 
 /// The names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names(pub(super) BTreeSet<OsString>);
+pub struct Names(pub(in crate::server) BTreeSet<OsString>);
 
 impl Names {
     /// Whether something was looked for that has this name.
@@ -195,6 +198,10 @@ pub(super) struct Ended {
     pub(super) names: Option<Names>,
     /// It may have seen the generation by other mounts than `/`.
     pub(super) by_other_mounts: bool,
+    /// What is known of folders that were listed.
+    pub(super) listings: Listings,
+    /// The linker's cache was opened by something else than that.
+    pub(super) cache_is_read: bool,
 }
 
 /// Begins it. This process has to have one thread, or it is an error.
@@ -245,7 +252,8 @@ impl Held {
     pub(super) fn goes_on(mut self, traced: bool) -> io::Result<Ended> {
         let traced = traced && seize(self.pid);
         self.go.write_all(&[if traced { TRACED } else { b' ' }])?;
-        let mut watched = Watched { names: Some(Names::default()).filter(|_| traced), by_other_mounts: false };
+        let names = Some(Names::default()).filter(|_| traced);
+        let mut watched = Watched { names, by_other_mounts: false, ..Watched::default() };
         // Threads, too.
         let all = WaitOptions::from_bits_retain(u32::try_from(libc::__WALL).unwrap_or(0x4000_0000));
         loop {
@@ -257,11 +265,13 @@ impl Held {
             if status.stopped() {
                 watched.stopped(pid, status);
             } else if pid == self.pid {
-                let Watched { names, by_other_mounts } = watched;
+                let Watched { names, by_other_mounts, listings, cache_is_read } = watched;
                 return Ok(Ended {
                     status: exit_status(status),
                     names: names.filter(|names| !names.0.is_empty()),
                     by_other_mounts,
+                    listings,
+                    cache_is_read,
                 });
             }
         }
@@ -269,9 +279,12 @@ impl Held {
 }
 
 /// What is known so far.
+#[derive(Default)]
 struct Watched {
     names: Option<Names>,
     by_other_mounts: bool,
+    listings: Listings,
+    cache_is_read: bool,
 }
 
 impl Watched {
@@ -299,17 +312,24 @@ impl Watched {
             Err(Errno::ESRCH) => return,
             Err(_) => Err(UNKNOWN),
             Ok(call) if call.data == u32::from(MOUNTS) => Err(MOUNTS),
-            Ok(call) => call.paths(pid).ok_or(UNKNOWN),
+            Ok(call) => call.paths(pid).map(|paths| (call, paths)).ok_or(UNKNOWN),
         };
         match (paths, &mut self.names) {
             (Err(why), names) => {
                 self.by_other_mounts |= why == MOUNTS;
                 *names = None;
             }
-            (Ok((executed, paths)), Some(names)) => {
+            (Ok((call, paths)), Some(names)) => {
                 paths.iter().for_each(|path| names.add(path));
-                if executed && paths.iter().any(|path| names.execute(pid, path).is_none()) {
-                    self.names = None;
+                if call.opens() {
+                    paths.iter().for_each(|path| self.listings.open(pid, path));
+                    self.cache_is_read |= paths.iter().any(|path| call.reads_cache(pid, path));
+                }
+                if call.executes() {
+                    self.listings.execute(pid);
+                    if paths.iter().any(|path| names.execute(pid, path).is_none()) {
+                        self.names = None;
+                    }
                 }
             }
             (Ok(_), None) => {}
@@ -318,8 +338,38 @@ impl Watched {
 }
 
 impl Call {
-    /// The paths that it is about, and whether they are executed. `None` if that is not known.
-    fn paths(&self, pid: Pid) -> Option<(bool, Vec<PathBuf>)> {
+    /// Whether it executes what it is about.
+    fn executes(&self) -> bool {
+        self.data & u32::from(EXECUTES) != 0
+    }
+
+    /// Whether it opens what it is about.
+    fn opens(&self) -> bool {
+        self.data & u32::from(OPENS) != 0
+    }
+
+    /// Whether something else than the dynamic linker opens its cache, if this opens that path.
+    fn reads_cache(&self, pid: Pid, path: &Path) -> bool {
+        let is_named_so = path.file_name() == Path::new(CACHE).file_name();
+        is_named_so && !is_linker(pid, self.instruction) && (path.is_absolute() || self.finds_cache(pid, path))
+    }
+
+    /// Whether a relative path leads to it. What is made has one, too.
+    fn finds_cache(&self, pid: Pid, path: &Path) -> bool {
+        let from = match self.arguments.first().and_then(|fd| i32::try_from(*fd).ok()) {
+            Some(fd) if self.data & 1 == 0 && fd != libc::AT_FDCWD => format!("fd/{fd}"),
+            _ => "cwd".to_owned(),
+        };
+        let found = fs::metadata(Path::new(&format!("/proc/{}/{from}", pid.as_raw_nonzero())).join(path));
+        let cache = fs::metadata(Path::new("/").join(CACHE));
+        match (found, cache) {
+            (Ok(found), Ok(cache)) => (found.dev(), found.ino()) == (cache.dev(), cache.ino()),
+            (Err(error), _) | (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    /// The paths that it is about. `None` if they are not known.
+    fn paths(&self, pid: Pid) -> Option<Vec<PathBuf>> {
         if self.data & u32::from(UNKNOWN) != 0 {
             return None;
         }
@@ -333,8 +383,23 @@ impl Call {
                 }
             }
         }
-        Some((self.data & u32::from(EXECUTES) != 0, paths))
+        Some(paths)
     }
+}
+
+/// Whether what a process has at an address is of the dynamic linker (ld.so(8)).
+fn is_linker(pid: Pid, address: u64) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_nonzero())).unwrap_or_default();
+    maps.lines().any(|line| is_linker_at(line, address))
+}
+
+/// Whether a line of `/proc/PID/maps` (proc(5)) is of the linker, and has this address.
+fn is_linker_at(line: &str, address: u64) -> bool {
+    let Some((range, rest)) = line.split_once(' ') else { return false };
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let range = range.split_once('-').and_then(|(first, end)| Some(number(first)?..number(end)?));
+    let is_there = range.is_some_and(|range| range.contains(&address));
+    is_there && rest.rsplit_once('/').is_some_and(|(_, file)| file.starts_with("ld-linux-"))
 }
 
 /// What a process has at an address, up to a NUL.
@@ -464,6 +529,8 @@ const UNKNOWN: u16 = 1 << 15;
 const MOUNTS: u16 = 1 << 14;
 /// A call that executes what it is about.
 const EXECUTES: u16 = 1 << 13;
+/// A call that opens what it is about, maybe to read it.
+const OPENS: u16 = 1 << 12;
 /// The last of the calls that are known: Linux 6.17. What comes later may take a path.
 const LAST: u32 = 469;
 
@@ -502,7 +569,7 @@ const PATHS: &[(libc::c_long, u16)] = &[
     (libc::SYS_mount, MOUNTS),
     (libc::SYS_name_to_handle_at, 0b10),
     (libc::SYS_newfstatat, 0b10),
-    (libc::SYS_openat, 0b10),
+    (libc::SYS_openat, OPENS | 0b10),
     (libc::SYS_pivot_root, MOUNTS),
     (libc::SYS_quotactl, 0b10),
     (libc::SYS_readlinkat, 0b10),
@@ -521,22 +588,22 @@ const PATHS: &[(libc::c_long, u16)] = &[
     (libc::SYS_unlinkat, 0b10),
     (libc::SYS_unshare, MOUNTS),
     (libc::SYS_utimensat, 0b10),
-    (428, MOUNTS), // open_tree
-    (429, MOUNTS), // move_mount
-    (431, MOUNTS), // fsconfig
-    (432, MOUNTS), // fsmount
-    (433, 0b10),   // fspick
-    (437, 0b10),   // openat2
-    (439, 0b10),   // faccessat2
-    (442, 0b10),   // mount_setattr
-    (452, 0b10),   // fchmodat2
-    (463, 0b10),   // setxattrat
-    (464, 0b10),   // getxattrat
-    (465, 0b10),   // listxattrat
-    (466, 0b10),   // removexattrat
-    (467, MOUNTS), // open_tree_attr
-    (468, 0b10),   // file_getattr
-    (469, 0b10),   // file_setattr
+    (428, MOUNTS),       // open_tree
+    (429, MOUNTS),       // move_mount
+    (431, MOUNTS),       // fsconfig
+    (432, MOUNTS),       // fsmount
+    (433, 0b10),         // fspick
+    (437, OPENS | 0b10), // openat2
+    (439, 0b10),         // faccessat2
+    (442, 0b10),         // mount_setattr
+    (452, 0b10),         // fchmodat2
+    (463, 0b10),         // setxattrat
+    (464, 0b10),         // getxattrat
+    (465, 0b10),         // listxattrat
+    (466, 0b10),         // removexattrat
+    (467, MOUNTS),       // open_tree_attr
+    (468, 0b10),         // file_getattr
+    (469, 0b10),         // file_setattr
 ];
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -555,7 +622,7 @@ const OLD_PATHS: &[(libc::c_long, u16)] = &[
     (libc::SYS_lstat, 0b1),
     (libc::SYS_mkdir, 0b1),
     (libc::SYS_mknod, 0b1),
-    (libc::SYS_open, 0b1),
+    (libc::SYS_open, OPENS | 0b1),
     (libc::SYS_readlink, 0b1),
     (libc::SYS_rename, 0b11),
     (libc::SYS_rmdir, 0b1),
@@ -659,6 +726,25 @@ mod tests {
             (elf(3, 0x78)[..0x30].to_vec(), None),
         ] {
             assert_eq!(run_by(&elf), expected.map(|path| path.map(PathBuf::from)), "{elf:?}");
+        }
+    }
+
+    #[test]
+    fn the_linker_is_told_from_what_it_links() {
+        const LINKER: &str =
+            "7f00-7f10 r-xp 00001000 fe:00 1234                    /usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+        for (line, address, expected) in [
+            (LINKER, 0x7f00, true),
+            (LINKER, 0x7f0f, true),
+            (LINKER, 0x7f10, false),
+            (LINKER, 0x7eff, false),
+            ("7f00-7f10 r-xp 00001000 fe:00 1234   /usr/lib/x86_64-linux-gnu/libc.so.6", 0x7f01, false),
+            ("7f00-7f10 r-xp 00001000 fe:00 1234   /usr/lib/ld-linux-x/x", 0x7f01, false),
+            ("7f00-7f10 r-xp 00000000 00:00 0", 0x7f01, false),
+            ("7f00 r-xp", 0x7f00, false),
+            ("", 0, false),
+        ] {
+            assert_eq!(is_linker_at(line, address), expected, "{line} {address:x}");
         }
     }
 

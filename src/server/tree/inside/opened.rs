@@ -7,7 +7,7 @@
 //!
 //! It is known or it is not: nothing that goes wrong here is a reason for not making an initrd.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,7 +17,7 @@ use std::thread::{Builder, JoinHandle};
 use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 use rustix::event::{poll, PollFd, PollFlags};
-use rustix::fs::CWD;
+use rustix::fs::{fstat, FileType, CWD};
 use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::{getrlimit, Resource};
 
@@ -29,11 +29,14 @@ const FILES: u64 = 256;
 /// So often it is read after the command has ended: what it has left running may open files for ever.
 const LAST_READINGS: u32 = 10_000;
 
+/// What was opened, and by which processes.
+pub(super) type Opens = BTreeMap<PathBuf, BTreeSet<i32>>;
+
 /// A list that is kept while the command runs.
 pub(super) struct Opened {
     /// Closed, it ends the other thread.
     ends: OwnedFd,
-    watcher: JoinHandle<io::Result<BTreeSet<PathBuf>>>,
+    watcher: JoinHandle<io::Result<Opens>>,
 }
 
 impl Opened {
@@ -50,22 +53,22 @@ impl Opened {
         let event = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC | EventFFlags::O_NONBLOCK;
         let told = Fanotify::init(flags, event).ok()?;
         let mark = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT;
-        told.mark(mark, MaskFlags::FAN_OPEN | MaskFlags::FAN_ONDIR, CWD, Some("/")).ok()?;
+        told.mark(mark, MaskFlags::FAN_OPEN | MaskFlags::FAN_ACCESS | MaskFlags::FAN_ONDIR, CWD, Some("/")).ok()?;
         let (end, ends) = pipe_with(PipeFlags::CLOEXEC).ok()?;
         let watcher = Builder::new().spawn(move || watch(&told, &end)).ok()?;
         Some(Self { ends, watcher })
     }
 
     /// Ends the list; `None` where it is not whole.
-    pub(super) fn end(self) -> Option<BTreeSet<PathBuf>> {
+    pub(super) fn end(self) -> Option<Opens> {
         drop(self.ends);
         self.watcher.join().ok()?.ok()
     }
 }
 
 /// Takes note of all that is opened until `end` is closed at its other end, and before.
-fn watch(told: &Fanotify, end: &OwnedFd) -> io::Result<BTreeSet<PathBuf>> {
-    let mut opened = BTreeSet::new();
+fn watch(told: &Fanotify, end: &OwnedFd) -> io::Result<Opens> {
+    let mut opened = Opens::new();
     let mut ended = false;
     let mut left = LAST_READINGS;
     loop {
@@ -77,12 +80,18 @@ fn watch(told: &Fanotify, end: &OwnedFd) -> io::Result<BTreeSet<PathBuf>> {
                 for event in events {
                     // Without one, the kernel has lost something.
                     let file = event.fd().ok_or_else(|| io::Error::other("the kernel has not told all"))?;
+                    let is_folder = FileType::from_raw_mode(fstat(file)?.st_mode).is_dir();
+                    let matters = if is_folder { MaskFlags::FAN_ACCESS } else { MaskFlags::FAN_OPEN };
+                    if !event.mask().contains(matters) {
+                        continue;
+                    }
                     let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-                    opened.insert(match path.strip_prefix("/") {
+                    let path = match path.strip_prefix("/") {
                         Ok(inside) if inside == Path::new("") => PathBuf::from(TOP),
                         Ok(inside) => inside.to_owned(),
                         Err(_) => path,
-                    });
+                    };
+                    opened.entry(path).or_default().insert(event.pid());
                 }
             }
             Err(Errno::EAGAIN) if ended => return Ok(opened),

@@ -1,0 +1,219 @@
+//! What mkinitramfs itself looks for in `/` and `/etc`.
+//!
+//! Whoever lists a folder may take whatever is in it: what is new there can be in what the command makes. mkinitramfs lists
+//! two in which much comes and goes, but for names that begin in a certain way: `/lib*` and `/etc/ld.so.conf*`. This is
+//! found out, not known beforehand. That nobody else has listed the folder is seen by [`super::names`], which stops the shell
+//! that opens it by its whole path, and by [`super::opened`], which has the processes that opened it by whatever path. What
+//! the shell can have looked for there is what its scripts say; Debian's name these two folders where they mean them. What
+//! the tree's configuration adds to the scripts (initramfs.conf(5)) has no pattern and carries out no other file, or the
+//! folder counts as listed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+
+use super::opened::Opens;
+use super::seen::TOP;
+
+/// How a shell opens them to find the names for a pattern, and what they are in the generation.
+const FOLDERS: [(&str, &str); 2] = [("/", TOP), ("/etc", "etc")];
+/// What the kernel makes of a script's path and its first line (execve(2)).
+const COMMANDS: [&[u8]; 2] = [b"/bin/sh\0/usr/sbin/mkinitramfs\0", b"/bin/sh\0/sbin/mkinitramfs\0"];
+/// What it is, and what it has of itself in other files.
+const SCRIPTS: [&str; 3] =
+    ["usr/sbin/mkinitramfs", "usr/share/initramfs-tools/hook-functions", "usr/share/initramfs-tools/scripts/functions"];
+/// What it reads as a part of itself, and is not its own.
+const CONFIGURATION: [&str; 4] = [
+    "etc/initramfs-tools/initramfs.conf",
+    "etc/initramfs-tools/conf.d",
+    "usr/share/initramfs-tools/conf.d",
+    "usr/share/initramfs-tools/conf-hooks.d",
+];
+/// No script is longer, in bytes.
+const MAX_SCRIPT: u64 = 1 << 20;
+
+/// Which processes of mkinitramfs's own shell have opened these folders, and executed nothing since.
+#[derive(Debug, Default)]
+pub(super) struct Listings(BTreeMap<&'static str, BTreeSet<i32>>);
+
+impl Listings {
+    /// A process opens something.
+    pub(super) fn open(&mut self, pid: Pid, path: &Path) {
+        let Some((_, folder)) = FOLDERS.into_iter().find(|(whole, _)| path == Path::new(whole)) else { return };
+        let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        if COMMANDS.iter().any(|command| line.starts_with(command)) {
+            self.0.entry(folder).or_default().insert(pid.as_raw_nonzero().get());
+        }
+    }
+
+    /// A process executes something: it is not that shell any more.
+    pub(super) fn execute(&mut self, pid: Pid) {
+        for own in self.0.values_mut() {
+            own.remove(&pid.as_raw_nonzero().get());
+        }
+    }
+
+    /// Takes the folders that nobody else has opened from what was opened; instead, the beginnings of what was looked for
+    /// there. The generation is `/`.
+    pub(super) fn narrow(&self, opened: &mut Opens) -> BTreeSet<PathBuf> {
+        let Ok(scripts) = scripts(opened) else { return BTreeSet::new() };
+        let mut all = BTreeSet::new();
+        for (folder, own) in &self.0 {
+            if opened.get(Path::new(folder)).is_some_and(|by| by.is_subset(own)) {
+                if let Some(found) = beginnings(folder, &scripts) {
+                    all.extend(found);
+                    opened.remove(Path::new(folder));
+                }
+            }
+        }
+        all
+    }
+}
+
+/// A part of what the shell has carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Own,
+    Configuration,
+}
+
+/// All that it can have carried out, of what was opened.
+fn scripts(opened: &Opens) -> io::Result<Vec<(Whose, Vec<u8>)>> {
+    let whose = |path: &&PathBuf| {
+        let is = |all: &[&str]| all.iter().any(|one| path.starts_with(one));
+        is(&SCRIPTS).then_some(Whose::Own).or(is(&CONFIGURATION).then_some(Whose::Configuration))
+    };
+    let files = opened.keys().filter_map(|path| Some((whose(&path)?, Path::new("/").join(path))));
+    let files = files.filter(|(_, path)| path.is_file());
+    files
+        .map(|(whose, path)| {
+            let mut text = Vec::new();
+            File::open(path)?.take(MAX_SCRIPT.saturating_add(1)).read_to_end(&mut text)?;
+            match u64::try_from(text.len()) {
+                Ok(..=MAX_SCRIPT) => Ok((whose, text)),
+                _ => Err(io::ErrorKind::FileTooLarge.into()),
+            }
+        })
+        .collect()
+}
+
+/// The beginnings of all that these scripts can look for in a folder by patterns, with the folder. `None` if that is not known.
+fn beginnings(folder: &str, scripts: &[(Whose, Vec<u8>)]) -> Option<BTreeSet<PathBuf>> {
+    let whole = if folder == TOP { "/".to_owned() } else { format!("/{folder}/") };
+    let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for (whose, text) in scripts {
+        for line in text.split(|byte| *byte == b'\n') {
+            let line = line.trim_ascii_start();
+            if line.starts_with(b"#") {
+                continue;
+            }
+            // What is quoted is taken for a pattern, too.
+            let line: Vec<u8> = line.iter().copied().filter(|byte| !matches!(byte, b'"' | b'\'')).collect();
+            if *whose == Whose::Configuration && (has_pattern(&line) || has_more(&line)) {
+                return None;
+            }
+            found.extend(patterns(&line, whole.as_bytes()).map(<[u8]>::to_vec));
+        }
+    }
+    // It was listed for something, and not for all.
+    (!found.is_empty() && !found.contains(&b""[..])).then(|| {
+        let folder = Path::new(folder.trim_start_matches(TOP));
+        found.iter().map(|name| folder.join(OsStr::from_bytes(name))).collect()
+    })
+}
+
+/// The beginnings of names that a line looks for in a folder.
+fn patterns<'a>(line: &'a [u8], folder: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = (0..line.len()).filter(|at| {
+        let before = at.checked_sub(1).and_then(|before| line.get(before));
+        let is_within = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.}*?]%/@+~\\$".contains(byte);
+        line.get(*at..).is_some_and(|rest| rest.starts_with(folder)) && !before.is_some_and(is_within)
+    });
+    let starts: Vec<_> = starts.filter_map(|at| line.get(at.checked_add(folder.len())?..)).collect();
+    starts.into_iter().filter_map(|rest| {
+        let name = rest.split(|byte| b"/ \t;|&()<>".contains(byte)).next()?;
+        let is_pattern = name.iter().any(|byte| b"*?[".contains(byte));
+        // What a variable has is not known, and what a backslash takes away neither.
+        let end = name.iter().position(|byte| b"*?[$\\`".contains(byte))?;
+        name.get(..end).filter(|_| is_pattern)
+    })
+}
+
+/// Whether a line may have a pattern anywhere: `[` by itself is test(1), and `$?` a status.
+fn has_pattern(line: &[u8]) -> bool {
+    line.iter().enumerate().any(|(at, byte)| {
+        let before = at.checked_sub(1).and_then(|before| line.get(before));
+        let after = at.checked_add(1).and_then(|after| line.get(after));
+        match byte {
+            b'*' => true,
+            b'?' => before != Some(&b'$'),
+            b'[' => after.is_some_and(|after| *after != b' '),
+            _ => false,
+        }
+    })
+}
+
+/// Whether a line may have the shell carry out what is not there to be read.
+fn has_more(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| b" \t;|&(){}".contains(byte));
+    words.any(|word| matches!(word, b"." | b"eval" | b"source"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(folder: &str, scripts: &[(Whose, &str)]) -> Option<Vec<String>> {
+        let scripts: Vec<_> = scripts.iter().map(|(whose, text)| (*whose, text.as_bytes().to_vec())).collect();
+        let found = beginnings(folder, &scripts)?;
+        Some(found.iter().map(|path| path.to_str().unwrap().to_owned()).collect())
+    }
+
+    #[test]
+    fn scripts_say_what_they_look_for() {
+        for (text, top, etc) in [
+            ("for d in /bin /lib* /sbin; do", Some(&["lib"][..]), None),
+            ("cp -pPr /etc/ld.so.conf* \"$DESTDIR\"/etc/", None, Some(&["etc/ld.so.conf"][..])),
+            ("a=/etc/x*; ls '/etc/'y?/z `/etc/z[!a]`", None, Some(&["etc/x", "etc/y", "etc/z"])),
+            ("ls /etc/x* /etc/[!a] /lib* /*", None, None),
+            // A folder there is not the folder.
+            ("ls /etc/modprobe.d/*.conf /lib/modules/*", None, None),
+            ("ls /etc/a$name* /etc/b`name`? /a\\${name}[b] /etc/name /$name", Some(&["a"]), Some(&["etc/a", "etc/b"])),
+            ("ls /etc/a* /etc/$name* /a* /`name`*", None, None),
+            // Other folders, and what is no path.
+            ("ls \"${CONFDIR}\"/* $x/etc/* ${path%/*} *//etc/* # /lib*", Some(&["lib"]), None),
+            ("# ls /etc/* /*", None, None),
+            ("  # ls /etc/* /*", None, None),
+            ("", None, None),
+        ] {
+            let owned = |expected: Option<&[&str]>| {
+                expected.map(|all| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>())
+            };
+            assert_eq!(found(TOP, &[(Whose::Own, text)]), owned(top), "{text}");
+            assert_eq!(found("etc", &[(Whose::Own, text)]), owned(etc), "{text}");
+        }
+    }
+
+    #[test]
+    fn configuration_with_patterns_makes_it_unknown() {
+        let own = (Whose::Own, "ls /lib*\n");
+        for (text, is_known) in [
+            ("MODULES=most\nCOMPRESS=zstd\n", true),
+            ("# for all of /etc/*\n[ ! -e /etc/x ] || UMASK=0077; x=$?", true),
+            ("for file in $folder/*; do :; done", false),
+            ("ls $folder/x?", false),
+            ("ls $folder/[ab]", false),
+            (". /etc/more", false),
+            ("true;. /etc/more", false),
+            ("eval $more", false),
+            ("x=./more", true),
+        ] {
+            assert_eq!(found(TOP, &[own, (Whose::Configuration, text)]).is_some(), is_known, "{text}");
+        }
+    }
+}
