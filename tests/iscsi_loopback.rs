@@ -3,6 +3,7 @@
 
 mod targets;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use sidus::iscsi::chap::{Algorithm, Credentials};
@@ -221,6 +222,15 @@ fn istgt_discovery_and_login() {
     let offer = Offer { header_digest: Digest::Crc32c, data_digest: Digest::Crc32c, ..Offer::default() };
     let done = log_in(istgt.portal, Config { offer, ..config(Some(&open)) }).unwrap();
     assert_eq!(done.parameters.header_digest, Digest::Crc32c);
+}
+
+/// Of two targets at one port, one would answer for both.
+#[test]
+fn no_port_is_given_to_two_targets() {
+    const MANY: usize = 2000;
+    let ip = [127, 0, 0, 1].into();
+    let ports: BTreeSet<_> = (0..MANY).map(|_| targets::free_port(ip)).collect();
+    assert_eq!(ports.len(), MANY);
 }
 
 #[test]
