@@ -74,7 +74,7 @@ fn a_node_works_on_while_generations_are_published_and_then_moves() -> Result<()
          nohup sh /run/work >/run/worked 2>&1 & echo $! >/run/work.pid"
     ))?;
     node.wait_until("[ -s /run/works ] || [ -s /run/worked ]", TOLD)?;
-    let of_first = format!("cd /srv/sidus/generations/{TREE}/{first} && tar -c --sort=name . | sha256sum");
+    let of_first = format!("cd /srv/sidus/generations/{TREE}/{first} && tar -c --sort=name . | b2sum");
     let hash = || Lab::open()?.server().administrator().run(&of_first, LONG);
     let as_published = hash()?;
     assert_eq!(as_published.status, 0, "{}", as_published.text);
