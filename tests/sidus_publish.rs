@@ -231,13 +231,18 @@ fn an_initrd_stays_where_mkinitramfs_lists_a_folder_for_other_names() {
     let machine = ready("publish-listed");
     machine.by_root();
     let put = |path: &str, text: &str| machine.put(&format!("{TREE}/{path}"), text);
-    let lists = "for file in /etc/list*; do :; done\n. /etc/initramfs-tools/conf.d/own\n";
+    let lists = "for file in /etc/list*; do :; done; : </etc/sub\n\
+                 for file in functions ../hook-functions; do . /usr/share/initramfs-tools/scripts/$file; done\n\
+                 . /etc/initramfs-tools/conf.d/own\n";
     put("usr/sbin/mkinitramfs", &(machine.read(&format!("{TREE}/usr/sbin/mkinitramfs")) + lists));
+    put("usr/share/initramfs-tools/hook-functions", "");
+    put("etc/sub/file", "");
     put("usr/share/more", "for file in /etc/issue.*; do :; done\n");
     put(CONFIGURATION, "[ -n x ]\n");
     let mut last = published(&machine).0;
     for (path, text, is_new) in [
         ("etc/other", "", false),
+        ("etc/sub/other", "", false),
         ("etc/listed", "", true),
         // What is not in Debian's scripts may look for anything; others than mkinitramfs itself, too.
         (CONFIGURATION, "folder=/nowhere\nfor file in $folder/*; do :; done\n", true),
@@ -246,14 +251,24 @@ fn an_initrd_stays_where_mkinitramfs_lists_a_folder_for_other_names() {
         ("etc/a-third", "", true),
         (CONFIGURATION, "/bin/sh /usr/share/more\n", true),
         ("etc/a-fourth", "", true),
+        (CONFIGURATION, "(for file in /etc/list*; do :; done; exec /bin/sh /usr/share/more)\n", true),
+        ("etc/a-fifth", "", true),
         (CONFIGURATION, "", true),
-        ("etc/a-fifth", "", false),
+        ("etc/a-sixth", "", false),
     ] {
         put(path, text);
         let (next, _) = published(&machine);
         assert_eq!(next != last, is_new, "{path}: {text}");
         last = next;
     }
+    // A link leads to what was not looked at.
+    let configuration = machine.root().join(TREE).join(CONFIGURATION);
+    fs::remove_file(&configuration).unwrap();
+    symlink("/usr/share/more", configuration).unwrap();
+    let (linked, _) = published(&machine);
+    assert_ne!(linked, last);
+    put("etc/a-seventh", "");
+    assert_ne!(published(&machine).0, linked);
 }
 
 /// A library more is in the linker's cache, which each program has read.
@@ -274,12 +289,19 @@ fn an_initrd_stays_where_other_libraries_are_linked() {
     let (second, list) = published(&machine);
     assert_eq!(second, first);
     assert!(machine.read(&list).split('\0').any(|item| item == "oetc/ld.so.cache"), "it was read");
-    // Where something else reads it, all of it may matter.
+    // Where something else reads it, all of it may matter; another file of that name does not.
     let mkinitramfs = format!("{TREE}/usr/sbin/mkinitramfs");
-    machine.put(&mkinitramfs, &(machine.read(&mkinitramfs) + "read -r line </etc/ld.so.cache || :\n"));
-    let (third, _) = published(&machine);
-    add("libresolv.so.2");
-    assert_ne!(published(&machine).0, third);
+    let text = machine.read(&mkinitramfs);
+    for (reads, library, matters) in [
+        ("read -r line </etc/ld.so.cache || :", "libresolv.so.2", true),
+        ("cd /etc; read -r line <ld.so.cache || :", "libutil.so.1", true),
+        ("cd /tmp; : >ld.so.cache; read -r line <ld.so.cache || :", "libdl.so.2", false),
+    ] {
+        machine.put(&mkinitramfs, &format!("{text}{reads}\n"));
+        let (before, _) = published(&machine);
+        add(library);
+        assert_eq!(published(&machine).0 != before, matters, "{reads}");
+    }
 }
 
 #[test]

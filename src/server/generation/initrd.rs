@@ -51,24 +51,32 @@ pub struct Inputs {
     pub has_own_hooks: bool,
     /// What was seen while it was made, where that is known.
     pub seen: Option<Seen>,
-    /// The dynamic linker has found what it looked for as it would now.
+    /// The linker's cache is another one, by which the linker would find what it has looked for where it has.
     pub is_linked_alike: bool,
 }
 
 impl Inputs {
     /// Those of the initrd of the generation in `before`, with the list of what was seen for it, where that in `folder`
-    /// follows. A list that cannot be read is none.
+    /// follows, in which this has changed. A list that cannot be read is none.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn read(root: &Path, before: &Path, seen: &Path, folder: &Path) -> Result<Self, GenerationError> {
+    pub fn read(
+        root: &Path,
+        before: &Path,
+        seen: &Path,
+        folder: &Path,
+        changes: &[Change],
+    ) -> Result<Self, GenerationError> {
         let hooks = folder.join("etc/initramfs-tools/hooks");
         let has_own_hooks = !names(root, &hooks).map_err(looking(&hooks))?.is_empty();
         let list = paths::read(root, seen, MAX_SEEN).ok().flatten();
         let seen = list.and_then(|list| Seen::parse(&list));
         let cache = |folder: &Path| paths::read(root, &folder.join(CACHE), linker::MAX_CACHE).ok().flatten();
         let names = seen.as_ref().filter(|seen| seen.cache_is_linkers).and_then(|seen| seen.names.as_ref());
-        let is_linked_alike = names.is_some_and(|names| {
+        // Both are regular files then, and no links.
+        let is_other = changes.iter().any(|change| change.how == How::Content && change.path == Path::new(CACHE));
+        let is_linked_alike = names.filter(|_| is_other).is_some_and(|names| {
             cache(before).is_some_and(|old| cache(folder).is_some_and(|new| linker::are_alike(&old, &new, names)))
         });
         Ok(Self { has_own_hooks, seen, is_linked_alike })
@@ -88,8 +96,9 @@ impl Inputs {
         let path = &change.path;
         let may_be = !NOT_IN_IT.iter().any(|folder| path.starts_with(folder));
         match &self.seen {
-            Some(_) if change.how == How::Content && path == Path::new(CACHE) => !self.is_linked_alike,
-            Some(seen) if change.how == How::Content => seen.has_read(path),
+            Some(seen) if change.how == How::Content => {
+                seen.has_read(path) && !(self.is_linked_alike && path == Path::new(CACHE))
+            }
             // What is there, and what mode it has, is seen without opening it.
             Some(seen) => seen.has_read(path) || may_be && seen.has_noticed(path),
             None => may_be,
@@ -152,8 +161,16 @@ mod tests {
             is_linked_alike: false,
         };
         let opened = Some(&["ousr/sbin/mkinitramfs", "oetc/fstab", "ousr/share/doc/read"][..]);
-        let known =
-            Some(&["ousr/sbin/mkinitramfs", "oetc/hooks.d", "ousr/share/doc/read", "nmkinitramfs", "nissue"][..]);
+        let known = Some(
+            &[
+                "ousr/sbin/mkinitramfs",
+                "oetc/hooks.d",
+                "ousr/share/doc/read",
+                "oetc/ld.so.cache",
+                "nmkinitramfs",
+                "nissue",
+            ][..],
+        );
         for (inputs, how, paths, expected) in [
             (inputs(false, None), How::Changed, &[][..], false),
             (
@@ -198,6 +215,7 @@ mod tests {
             (inputs(true, None), How::Content, &["usr/share/doc/x"], true),
             // The linker's cache.
             (inputs(false, known), How::Content, &[CACHE], true),
+            (inputs(false, opened), How::Content, &[CACHE], false),
             (Inputs { is_linked_alike: true, ..inputs(false, known) }, How::Content, &[CACHE], false),
             (
                 Inputs { is_linked_alike: true, ..inputs(false, known) },

@@ -1,7 +1,8 @@
 //! The cache of the dynamic linker (ld.so(8), ldconfig(8)): where it finds the library of a name.
 //!
 //! Each package with a library makes another cache, and each program that mkinitramfs runs has it read. Whoever has looked for
-//! other libraries alone has found what it had found before.
+//! other libraries alone has found what it had found before. That a library was looked for is known by its file's name, which
+//! the linker opens, or misses in the default folders; one that may not be there (`-z nodefaultlib`, ld(1)) is not known.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,8 +10,8 @@ use std::path::Path;
 
 use crate::server::tree::inside::names::Names;
 
-/// It has a few kilobytes for each thousand libraries, of which no tree has so many; in bytes.
-pub const MAX_CACHE: u64 = 16 << 20;
+/// It has some 100 kB for a thousand libraries, and no tree has ten times as many; in bytes.
+pub const MAX_CACHE: u64 = 2 << 20;
 
 /// The beginning of a file, and its version (glibc, dl-cache.h: `CACHEMAGIC_VERSION_NEW`).
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
@@ -21,8 +22,14 @@ const ENTRY: usize = 24;
 const EXTENSIONS: usize = 0xeaa4_2174;
 const EXTENSIONS_HEADER: usize = 8;
 const SECTION: usize = 16;
-/// The section with the names of variants for better processors (`glibc-hwcaps`).
+/// The section with the names of variants for better processors (`glibc-hwcaps`); so many are there, at most.
 const VARIANTS: usize = 1;
+const MAX_VARIANTS: usize = 64;
+/// Where a header has the order of bytes, and where the extensions begin, or 0.
+const FLAGS_AT: usize = 28;
+const EXTENSIONS_AT: usize = 32;
+/// No name or path is longer, in bytes (`PATH_MAX`).
+const MAX_STRING: usize = 4096;
 
 /// One library.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,12 +69,12 @@ impl<'a> Cache<'a> {
         }
         let count = number(text, MAGIC.len())?;
         let libraries = text.get(HEADER..)?.get(..count.checked_mul(ENTRY)?)?.chunks_exact(ENTRY);
-        let variants = match number(text, 32)? {
+        let variants = match number(text, EXTENSIONS_AT)? {
             0 => Vec::new(),
             at => variants(text, at)?,
         };
         Some(Self {
-            flags: *text.get(28)?,
+            flags: *text.get(FLAGS_AT)?,
             variants,
             libraries: libraries.map(|entry| Library::parse(text, entry)).collect::<Option<_>>()?,
         })
@@ -81,15 +88,14 @@ fn variants(text: &[u8], at: usize) -> Option<Vec<&[u8]>> {
         return None;
     }
     let sections = table.get(EXTENSIONS_HEADER..)?.get(..number(table, 4)?.checked_mul(SECTION)?)?;
-    let mut found = Vec::new();
-    for section in sections.chunks_exact(SECTION) {
-        if number(section, 0)? == VARIANTS {
-            let list = text.get(number(section, 8)?..)?.get(..number(section, 12)?)?;
-            let names = list.chunks_exact(4).map(|name| string(text, number(name, 0)?));
-            found.extend(names.collect::<Option<Vec<_>>>()?);
-        }
+    let Some(section) = sections.chunks_exact(SECTION).find(|section| number(section, 0) == Some(VARIANTS)) else {
+        return Some(Vec::new());
+    };
+    let list = text.get(number(section, 8)?..)?.get(..number(section, 12)?)?.chunks_exact(4);
+    if list.len() > MAX_VARIANTS {
+        return None;
     }
-    Some(found)
+    list.map(|name| string(text, number(name, 0)?)).collect()
 }
 
 impl<'a> Library<'a> {
@@ -125,7 +131,7 @@ fn number(text: &[u8], at: usize) -> Option<usize> {
 /// What is at this place, up to a NUL.
 fn string(text: &[u8], at: usize) -> Option<&[u8]> {
     let rest = text.get(at..)?;
-    rest.get(..rest.iter().position(|byte| *byte == 0)?)
+    rest.get(..rest.iter().take(MAX_STRING).position(|byte| *byte == 0)?)
 }
 
 #[cfg(test)]
@@ -209,6 +215,9 @@ mod tests {
         for text in [&b""[..], b"ld.so-1.7.0", &whole[..HEADER]] {
             assert!(!are_alike(text, text, &none), "{text:?}");
         }
+        let long = "x".repeat(MAX_STRING);
+        assert_eq!(Cache::parse(&cache(&[(&long, "/lib/x", 0)], &[])), None);
+        assert_eq!(Cache::parse(&cache(&[], &["x"; MAX_VARIANTS + 1])), None);
         // Any byte may be any other.
         for at in 0..whole.len() {
             for byte in [0, 1, 0x7f, 0xff] {

@@ -327,8 +327,9 @@ fn shared(
     if !difference.changes.iter().any(|change| change.path == kernel) {
         shared.insert("vmlinuz");
     }
-    let inputs = initrd::Inputs::read(root, &places.folder(before), &places.seen(before), &places.prepared())?;
-    if !force && !inputs.have_in(&difference.changes) {
+    let (folder, seen, changes) = (places.folder(before), places.seen(before), &difference.changes);
+    let inputs = initrd::Inputs::read(root, &folder, &seen, &places.prepared(), changes)?;
+    if !force && !inputs.have_in(changes) {
         shared.insert("initrd.img");
     }
     Ok(shared)

@@ -176,7 +176,7 @@ fn look_at(command: &mut Command, folder: OwnedFd) -> Result<(), TreeError> {
     let Some(mut opened) = opened else { return Ok(()) };
     let names = end.names.and_then(|mut names| names.follow_links().is_ok().then_some(names));
     let beginnings = end.listings.narrow(&mut opened);
-    let opened = opened.into_keys().collect();
+    let opened = opened.files.into_iter().chain(opened.folders.into_keys()).collect();
     Ok(Seen { opened, names, beginnings, cache_is_linkers: !end.cache_is_read }.write(&folder)?)
 }
 

@@ -37,6 +37,8 @@ use super::{exit_status, not_run};
 const MAX_PATH: usize = 4096;
 /// In it are the first line of a script (execve(2)) and the interpreter's path of a program (elf(5)).
 const MAX_HEAD: u64 = 4096;
+/// Of a process's maps (proc(5)), which the linker is in from the beginning, no more is read, in bytes.
+const MAX_MAPS: u64 = 256 << 10;
 /// So often a file is opened that cannot be opened just now.
 const MAX_TRIES: usize = 100;
 /// So many scripts may be run by another one, and more (execve(2)).
@@ -389,8 +391,10 @@ impl Call {
 
 /// Whether what a process has at an address is of the dynamic linker (ld.so(8)).
 fn is_linker(pid: Pid, address: u64) -> bool {
-    let maps = fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_nonzero())).unwrap_or_default();
-    maps.lines().any(|line| is_linker_at(line, address))
+    let mut maps = String::new();
+    let file = File::open(format!("/proc/{}/maps", pid.as_raw_nonzero()));
+    let read = file.and_then(|file| file.take(MAX_MAPS).read_to_string(&mut maps));
+    read.is_ok() && maps.lines().any(|line| is_linker_at(line, address))
 }
 
 /// Whether a line of `/proc/PID/maps` (proc(5)) is of the linker, and has this address.

@@ -1,5 +1,5 @@
-//! Which files and folders a command opens in a generation: what it made can have no other file's content in it, and it knows
-//! what no other folder has.
+//! Which files a command opens in a generation, and which folders it lists: what it made can have no other file's content in
+//! it, and it knows what no other folder has.
 //!
 //! The kernel tells it (fanotify(7)) of the mount that is the command's root, whatever a file there is opened for: to be read,
 //! mapped or executed. It tells only root, and not root of a user namespace. What a command only looks at (stat(2)), or
@@ -19,7 +19,7 @@ use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags}
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::fs::{fstat, FileType, CWD};
 use rustix::pipe::{pipe_with, PipeFlags};
-use rustix::process::{getrlimit, Resource};
+use rustix::process::{getpid, getrlimit, Resource};
 
 use super::seen::TOP;
 
@@ -29,8 +29,14 @@ const FILES: u64 = 256;
 /// So often it is read after the command has ended: what it has left running may open files for ever.
 const LAST_READINGS: u32 = 10_000;
 
-/// What was opened, and by which processes.
-pub(super) type Opens = BTreeMap<PathBuf, BTreeSet<i32>>;
+/// What was opened.
+#[derive(Debug, Default)]
+pub(super) struct Opens {
+    /// What is no folder.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// The folders that were not only opened, but listed, and by which processes.
+    pub(super) folders: BTreeMap<PathBuf, BTreeSet<i32>>,
+}
 
 /// A list that is kept while the command runs.
 pub(super) struct Opened {
@@ -54,6 +60,8 @@ impl Opened {
         let told = Fanotify::init(flags, event).ok()?;
         let mark = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT;
         told.mark(mark, MaskFlags::FAN_OPEN | MaskFlags::FAN_ACCESS | MaskFlags::FAN_ONDIR, CWD, Some("/")).ok()?;
+        // That this is told is seen by this process doing it.
+        fs::read_dir("/").ok()?.next();
         let (end, ends) = pipe_with(PipeFlags::CLOEXEC).ok()?;
         let watcher = Builder::new().spawn(move || watch(&told, &end)).ok()?;
         Some(Self { ends, watcher })
@@ -66,9 +74,11 @@ impl Opened {
     }
 }
 
-/// Takes note of all that is opened until `end` is closed at its other end, and before.
+/// Takes note of all that others open until `end` is closed at its other end, and before.
 fn watch(told: &Fanotify, end: &OwnedFd) -> io::Result<Opens> {
-    let mut opened = Opens::new();
+    let own = getpid().as_raw_nonzero().get();
+    let mut opened = Opens::default();
+    let mut lists_are_told = false;
     let mut ended = false;
     let mut left = LAST_READINGS;
     loop {
@@ -85,16 +95,27 @@ fn watch(told: &Fanotify, end: &OwnedFd) -> io::Result<Opens> {
                     if !event.mask().contains(matters) {
                         continue;
                     }
+                    if event.pid() == own {
+                        lists_are_told |= is_folder;
+                        continue;
+                    }
                     let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
                     let path = match path.strip_prefix("/") {
                         Ok(inside) if inside == Path::new("") => PathBuf::from(TOP),
                         Ok(inside) => inside.to_owned(),
                         Err(_) => path,
                     };
-                    opened.entry(path).or_default().insert(event.pid());
+                    if is_folder {
+                        opened.folders.entry(path).or_default().insert(event.pid());
+                    } else {
+                        opened.files.insert(path);
+                    }
                 }
             }
-            Err(Errno::EAGAIN) if ended => return Ok(opened),
+            Err(Errno::EAGAIN) if ended && lists_are_told => return Ok(opened),
+            Err(Errno::EAGAIN) if ended => {
+                return Err(io::Error::other("the kernel does not tell which folders are listed"))
+            }
             Err(Errno::EAGAIN) => {
                 let mut waits =
                     [PollFd::from_borrowed_fd(told.as_fd(), PollFlags::IN), PollFd::new(end, PollFlags::IN)];

@@ -30,11 +30,11 @@ pub(super) fn folder(scratch: &Path) -> Result<OwnedFd, EnterError> {
 /// What a command has opened of a generation, and what it has looked for there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The files and folders that it opened, by their paths there.
+    /// The files that it opened and the folders that it listed, by their paths there.
     pub opened: BTreeSet<PathBuf>,
     /// What it looked for, where that is known.
     pub names: Option<Names>,
-    /// How paths begin that it looked for by a pattern, in folders that are not among what it opened.
+    /// How paths begin that it looked for by a pattern, in folders that are not among those.
     pub beginnings: BTreeSet<PathBuf>,
     /// Nothing but the dynamic linker has opened its cache: what it says of other names was not read.
     pub cache_is_linkers: bool,
