@@ -228,6 +228,7 @@ fn an_initrd_stays_while_nothing_that_was_seen_for_it_is_other() {
 #[test]
 fn an_initrd_stays_where_mkinitramfs_lists_a_folder_for_other_names() {
     const CONFIGURATION: &str = "etc/initramfs-tools/conf.d/own";
+    const FUNCTIONS: &str = "usr/share/initramfs-tools/hook-functions";
     let machine = ready("publish-listed");
     machine.by_root();
     let put = |path: &str, text: &str| machine.put(&format!("{TREE}/{path}"), text);
@@ -235,7 +236,7 @@ fn an_initrd_stays_where_mkinitramfs_lists_a_folder_for_other_names() {
                  for file in functions ../hook-functions; do . /usr/share/initramfs-tools/scripts/$file; done\n\
                  . /etc/initramfs-tools/conf.d/own\n";
     put("usr/sbin/mkinitramfs", &(machine.read(&format!("{TREE}/usr/sbin/mkinitramfs")) + lists));
-    put("usr/share/initramfs-tools/hook-functions", "");
+    put(FUNCTIONS, "");
     put("etc/sub/file", "");
     put("usr/share/more", "for file in /etc/issue.*; do :; done\n");
     put(CONFIGURATION, "[ -n x ]\n");
@@ -251,9 +252,10 @@ fn an_initrd_stays_where_mkinitramfs_lists_a_folder_for_other_names() {
         ("etc/a-third", "", true),
         (CONFIGURATION, "/bin/sh /usr/share/more\n", true),
         ("etc/a-fourth", "", true),
-        (CONFIGURATION, "(for file in /etc/list*; do :; done; exec /bin/sh /usr/share/more)\n", true),
-        ("etc/a-fifth", "", true),
         (CONFIGURATION, "", true),
+        (FUNCTIONS, "(for file in /etc/list*; do :; done; exec /bin/sh /usr/share/more)\n", true),
+        ("etc/a-fifth", "", true),
+        (FUNCTIONS, "", true),
         ("etc/a-sixth", "", false),
     ] {
         put(path, text);
@@ -261,7 +263,7 @@ fn an_initrd_stays_where_mkinitramfs_lists_a_folder_for_other_names() {
         assert_eq!(next != last, is_new, "{path}: {text}");
         last = next;
     }
-    // A link leads to what was not looked at.
+    // By a link, too.
     let configuration = machine.root().join(TREE).join(CONFIGURATION);
     fs::remove_file(&configuration).unwrap();
     symlink("/usr/share/more", configuration).unwrap();

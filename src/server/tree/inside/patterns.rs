@@ -5,8 +5,8 @@
 //! found out, not known beforehand. That nobody else has listed the folder is seen by [`super::names`], which stops the shell
 //! that opens it by its whole path, and by [`super::opened`], which has the processes that read it by whatever path. What
 //! the shell can have looked for there is what its scripts say; Debian's name these two folders where they mean them. What
-//! the tree's configuration adds to the scripts (initramfs.conf(5)) has no pattern, is no link and carries out no other file,
-//! or the folder counts as listed.
+//! the tree's configuration adds to the scripts (initramfs.conf(5)) has no pattern and carries out no other file, or the
+//! folder counts as listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -117,9 +117,8 @@ fn scripts(opened: &Opens) -> io::Result<Vec<(Whose, Vec<u8>)>> {
         scripts.push((Whose::Own, text(&Path::new("/").join(script))?));
     }
     for path in CONFIGURATION.map(Path::new) {
-        match fs::canonicalize(path) {
-            Ok(found) if found != path => return Err(io::ErrorKind::InvalidData.into()),
-            Ok(_) if path.is_dir() => {
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => {
                 for entry in fs::read_dir(path)? {
                     scripts.push((Whose::Configuration, text(&entry?.path())?));
                     if scripts.len() > MAX_SCRIPTS {
@@ -135,9 +134,9 @@ fn scripts(opened: &Opens) -> io::Result<Vec<(Whose, Vec<u8>)>> {
     Ok(scripts)
 }
 
-/// What a file has, which has to be a regular one and no link.
+/// What a regular file has.
 fn text(path: &Path) -> io::Result<Vec<u8>> {
-    let found = fs::symlink_metadata(path)?;
+    let found = fs::metadata(path)?;
     if !found.is_file() || found.len() > MAX_SCRIPT {
         return Err(io::ErrorKind::InvalidData.into());
     }
