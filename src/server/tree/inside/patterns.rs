@@ -28,8 +28,11 @@ const COMMANDS: [&[u8]; 2] = [b"/bin/sh\0/usr/sbin/mkinitramfs\0", b"/bin/sh\0/s
 /// Neither is longer, in bytes.
 const MAX_COMMAND: u64 = 64;
 /// What it is, and what it has of itself in other files.
-const SCRIPTS: [&str; 3] =
-    ["usr/sbin/mkinitramfs", "usr/share/initramfs-tools/hook-functions", "usr/share/initramfs-tools/scripts/functions"];
+const SCRIPTS: [&str; 3] = [
+    "/usr/sbin/mkinitramfs",
+    "/usr/share/initramfs-tools/hook-functions",
+    "/usr/share/initramfs-tools/scripts/functions",
+];
 /// What it reads as a part of itself, and is not its own: files, and all that is in folders.
 const CONFIGURATION: [&str; 5] = [
     "/conf/param.conf",
@@ -74,7 +77,7 @@ impl Listings {
     /// Takes the folders that nobody else has listed from what was opened; instead, the beginnings of what was looked for
     /// there. The generation is `/`.
     pub(super) fn narrow(&self, opened: &mut Opens) -> BTreeSet<PathBuf> {
-        let Ok(scripts) = scripts(opened) else { return BTreeSet::new() };
+        let Ok(scripts) = scripts() else { return BTreeSet::new() };
         let mut all = BTreeSet::new();
         for (folder, own) in &self.own {
             let is_own = |pid: &i32| own.contains(pid) && !self.others.contains(pid);
@@ -107,14 +110,10 @@ enum Whose {
 ///
 /// # Errors
 /// Where it is not known.
-fn scripts(opened: &Opens) -> io::Result<Vec<(Whose, Vec<u8>)>> {
+fn scripts() -> io::Result<Vec<(Whose, Vec<u8>)>> {
     let mut scripts = Vec::new();
     for script in SCRIPTS.map(Path::new) {
-        // By a link it would have been another one.
-        if !opened.files.contains(script) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        scripts.push((Whose::Own, text(&Path::new("/").join(script))?));
+        scripts.push((Whose::Own, text(script)?));
     }
     for path in CONFIGURATION.map(Path::new) {
         match fs::metadata(path) {
@@ -185,18 +184,18 @@ fn beginning<'a>(folder: &str, path: &'a [u8]) -> Option<Option<&'a [u8]>> {
     let Some(mut name) = parts.next() else { return Some(None) };
     if folder != TOP {
         let Some(next) = parts.next() else { return Some(None) };
-        if is_pattern(name) {
-            // It may be one for the folder.
-            return None;
-        }
         if name != folder.as_bytes() {
-            return Some(None);
+            let may_be_it = is_pattern(name) && folder.as_bytes().starts_with(plain(name));
+            return (!may_be_it).then_some(None);
         }
         name = next;
     }
-    // What a variable has is not known, and what a backslash takes away neither.
-    let end = name.iter().position(|byte| b"*?[$\\`".contains(byte)).unwrap_or(name.len());
-    Some(name.get(..end).filter(|_| is_pattern(name)))
+    Some(Some(plain(name)).filter(|_| is_pattern(name)))
+}
+
+/// How a name begins: what a variable has is not known, and what a backslash takes away neither.
+fn plain(name: &[u8]) -> &[u8] {
+    name.split(|byte| b"*?[$\\`".contains(byte)).next().unwrap_or_default()
 }
 
 fn is_pattern(name: &[u8]) -> bool {
@@ -244,6 +243,8 @@ mod tests {
             ("ls //lib* /./usr* /etc//a* //etc/./b*", Some(&["lib", "usr"]), Some(&["etc/a", "etc/b"])),
             // What may be the folder.
             ("ls /etc/a* /e*/b* /lib*", Some(&["e", "lib"]), None),
+            ("ls /etc/a* /?tc/b* /lib*", None, None),
+            ("ls /etc/a*; sed -n -e '/^[^\\t]/d' /lib*/x", Some(&["^", "lib"]), Some(&["etc/a"])),
             // A folder there is not the folder.
             ("ls /etc/modprobe.d/*.conf /lib/modules/*", None, None),
             ("ls /etc/a$name* /etc/b`name`? /a\\${name}[b] /etc/name /$name", Some(&["a"]), Some(&["etc/a", "etc/b"])),
