@@ -21,8 +21,7 @@ use super::opened::Opens;
 use super::seen::TOP;
 
 /// How a shell opens them to find the names for a pattern, and what they are in the generation.
-const FOLDERS: [(&str, &str); 2] = [("/", TOP), (ETC, "etc")];
-const ETC: &str = "/etc";
+const FOLDERS: [(&str, &str); 2] = [("/", TOP), ("/etc", "etc")];
 /// What the kernel makes of a script's path and its first line (execve(2)).
 const COMMANDS: [&[u8]; 2] = [b"/bin/sh\0/usr/sbin/mkinitramfs\0", b"/bin/sh\0/sbin/mkinitramfs\0"];
 /// Neither is longer, in bytes.
