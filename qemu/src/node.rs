@@ -66,6 +66,7 @@ pub struct NodeBuilder {
     scenario: String,
     reboots: bool,
     measured: bool,
+    ordinary_frames: bool,
 }
 
 impl NodeBuilder {
@@ -89,6 +90,7 @@ impl NodeBuilder {
             scenario: thread.name().unwrap_or("lab").replace("::", "-"),
             reboots: false,
             measured: false,
+            ordinary_frames: false,
         }
     }
 
@@ -182,10 +184,17 @@ impl NodeBuilder {
         self
     }
 
-    /// Its time is compared: programs have random addresses, as Debian has it. By PXE, the server's entries decide.
+    /// Its card's frames are those of any network: for scenarios that are about the network. By PXE, they are so anyway.
+    pub fn ordinary_frames(mut self) -> Self {
+        self.ordinary_frames = true;
+        self
+    }
+
+    /// Its time is compared: programs have random addresses, and the card's frames are no larger than those of any network, as
+    /// Debian has it. By PXE, the server's entries decide.
     pub(crate) fn measured(mut self) -> Self {
         self.measured = true;
-        self
+        self.ordinary_frames()
     }
 
     /// The kernel's whole command line.
@@ -233,12 +242,13 @@ impl NodeBuilder {
         let mut arguments = qemu::common(&format!("sidus-lab-node{}", self.number), self.memory_mb, shell, qmp);
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         let rom = if self.pxe.is_some() { "" } else { ",romfile=" };
+        let frames = if self.pxe.is_some() || self.ordinary_frames { "" } else { qemu::LARGE_FRAMES };
         if self.idle_card {
             add("-netdev", "hubport,id=idle,hubid=9".to_owned());
             add("-device", format!("virtio-net-pci,netdev=idle,mac={},romfile=", mac(0)));
         }
         add("-netdev", qemu::cable(paths));
-        add("-device", format!("virtio-net-pci,id=card,netdev=net,mac={}{rom}", mac(self.number)));
+        add("-device", format!("virtio-net-pci,id=card,netdev=net,mac={}{rom}{frames}", mac(self.number)));
         for disk in &self.disks {
             add("-drive", format!("if=virtio,format=raw,file={}", qemu::escaped(disk)));
         }

@@ -168,7 +168,8 @@ impl Server {
         }
         self.start_switch()?;
         add("-netdev", qemu::cable(&self.paths));
-        add("-device", "virtio-net-pci,netdev=net,mac=52:54:00:0d:14:0d,romfile=".to_owned());
+        let frames = qemu::LARGE_FRAMES;
+        add("-device", format!("virtio-net-pci,netdev=net,mac=52:54:00:0d:14:0d,romfile={frames}"));
         let console = self.console();
         let file =
             File::create(console.path()).with_context(|| format!("cannot write {}", console.path().display()))?;

@@ -46,7 +46,7 @@ impl Victim {
 
     fn boot_as(node: NodeBuilder, target: Target, portal: &str) -> Result<Self> {
         let line = format!("aufs=iscsi ISCSI_TARGET_IP={portal} root=LABEL=ISCSI panic=30");
-        let mut node = node.cmdline(&line).boot()?;
+        let mut node = node.ordinary_frames().cmdline(&line).boot()?;
         node.wait_shell()?;
         let mut victim = Self { node, target, recoveries: 0 };
         victim.write_to(RECORDS)?;
