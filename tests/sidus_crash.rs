@@ -35,24 +35,6 @@ fn publish() {
     survives_each(15, "publish", published::server, &["publish", "hpc"]);
 }
 
-/// With what the kernel tells root alone.
-#[cfg(feature = "root")]
-#[test]
-fn publish_with_the_initrd_of_before() {
-    let prepare = |machine: &Machine| {
-        machine.by_root();
-        published::server(machine);
-        machine.succeeds(&["publish", "hpc"]);
-        machine.put(&format!("{}/home/x/notes", published::TREE), "others");
-    };
-    survives_each(31, "publish-again", prepare, &["publish", "hpc"]);
-    let first = |machine: &Machine| {
-        machine.by_root();
-        published::server(machine);
-    };
-    survives_each(61, "publish-seen", first, &["publish", "hpc"]);
-}
-
 const ADD: [&str; 8] = ["node", "add", "52:54:00:0d:14:15", "--ip", "10.13.20.21", "--name", "n1", "--persistent=64M"];
 
 /// Ready for [`ADD`], with an account that is not random; the same for each.

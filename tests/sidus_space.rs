@@ -1,6 +1,6 @@
 //! The room that generations take, on file systems where files can share blocks: real ones, in image files.
 //! Needs root (to mount them), mkfs.btrfs, mkfs.xfs, unshare(1) and rsync(1); what is missing is said loudly:
-//! `cargo test --features server --test sidus_space`.
+//! `cargo test --features server,root --test sidus_space`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by a panic.
 
 mod machine;
@@ -104,10 +104,6 @@ fn generations_share_their_blocks(name: &str, mkfs: &[&str]) {
 
 #[test]
 fn on_btrfs_and_xfs_a_generation_takes_the_room_of_what_changed() {
-    if !rustix::process::geteuid().is_root() {
-        println!("NOT TESTED: file systems are mounted by root alone");
-        return;
-    }
     let alone = std::thread::spawn(|| {
         in_own_namespace();
         generations_share_their_blocks("btrfs", &["mkfs.btrfs", "-q"]);

@@ -1,6 +1,7 @@
 //! `rootaufs init`, run for real in a mount namespace: a folder stands for the initramfs, tmpfs for the NFS root.
 //! Needs root, that of a user namespace is too little (overlayfs does there without the options that a node has),
-//! overlayfs in the kernel, and strace: `cargo test --features root --test union`.
+//! overlayfs in the kernel, and strace: `cargo test --features root --test union`. Whoever is not root has
+//! `./qemu/lab test union` run it as root of the lab's server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by a panic.
 
 use std::fs;

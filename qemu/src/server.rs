@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,9 @@ const ADMINISTRATOR: &str = "server.administrator";
 
 /// The verb by which `lab` is the switch; its standard input is the socket.
 pub const SWITCH_VERB: &str = "ethernet";
+
+/// How long its kernel may take to let a disk go.
+const PULLED_OUT: Duration = Duration::from_secs(60);
 
 /// A command's limit, unless told otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
@@ -130,6 +133,30 @@ impl Server {
     pub fn reset(&self) -> Result<()> {
         qmp::execute(&self.paths.socket("server.qmp"), "system_reset", json!({}))?;
         self.wait_for_services(Instant::now()).map_err(|error| error.context(self.console().tail()))
+    }
+
+    /// Gives it one more disk, which keeps what is written to it.
+    pub(crate) fn plug_in(&self, image: &Path, serial: &str) -> Result<()> {
+        let socket = self.paths.socket("server.qmp");
+        let file = json!({"driver": "file", "filename": image});
+        qmp::execute(&socket, "blockdev-add", json!({"driver": "raw", "node-name": serial, "file": file}))?;
+        let device = json!({"driver": "virtio-blk-pci", "drive": serial, "id": serial, "serial": serial});
+        qmp::execute(&socket, "device_add", device).map(drop)
+    }
+
+    /// Takes such a disk away, which nothing uses any more.
+    pub(crate) fn pull_out(&self, serial: &str) -> Result<()> {
+        let socket = self.paths.socket("server.qmp");
+        qmp::execute(&socket, "device_del", json!({"id": serial}))?;
+        // The guest lets it go, in its own time.
+        let started = Instant::now();
+        while let Err(error) = qmp::execute(&socket, "blockdev-del", json!({"node-name": serial})) {
+            if started.elapsed() > PULLED_OUT {
+                return Err(error.context(format!("the server keeps the disk {serial}")));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
     }
 
     /// What runs, if it does: the process that was recorded, not another one with its number.

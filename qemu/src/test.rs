@@ -2,6 +2,7 @@
 
 mod cargo;
 mod outcome;
+mod root;
 mod turns;
 
 use std::process::Command;
@@ -17,7 +18,7 @@ use crate::paths::Paths;
 use crate::server::Server;
 use crate::{faults, image, readme};
 
-/// The tests that need root.
+/// The tests that mount, all of which need root.
 const MOUNTING: &str = "union";
 
 /// The tests that kill commands everywhere: they take long, and need no server.
@@ -152,8 +153,12 @@ fn run_wanted(paths: &Paths, wanted: &Wanted, readme: bool, lab: impl FnOnce() -
         ran
     });
     let (mut beside, after) = if readme { (None, without_server) } else { (without_server, None) };
+    let is_root = rustix::process::geteuid().is_root();
     let has_own_time = |file: &str| {
-        file == MOUNTING || wanted.is_all() && file == KILLING || BOOTED.iter().any(|booted| booted.file == file)
+        file == MOUNTING
+            || !is_root && root::FILES.contains(&file)
+            || wanted.is_all() && file == KILLING
+            || BOOTED.iter().any(|booted| booted.file == file)
     };
     let here = wanted.files.iter().filter(|file| !has_own_time(file));
     let (whole, others): (Vec<_>, Vec<_>) = here.partition(|file| wanted.is_whole(file));
@@ -165,10 +170,15 @@ fn run_wanted(paths: &Paths, wanted: &Wanted, readme: bool, lab: impl FnOnce() -
     for file in whole {
         test(file, &["--test", file], &[]);
     }
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root {
+    let root = if is_root {
         test("mount namespaces", &["--test", MOUNTING], &wanted.of(MOUNTING));
-    }
+        Vec::new()
+    } else {
+        root::programs(&cargo, wanted).unwrap_or_else(|error| {
+            ran.add(or_failed("what needs root", Err(error)));
+            Vec::new()
+        })
+    };
     let mut booting = Vec::new();
     for booted in &BOOTED {
         let words = wanted.of(booted.file);
@@ -178,9 +188,12 @@ fn run_wanted(paths: &Paths, wanted: &Wanted, readme: bool, lab: impl FnOnce() -
             Err(error) => ran.add(or_failed(booted.file, Err(error))),
         }
     }
-    if !booting.is_empty() {
+    if !booting.is_empty() || !root.is_empty() {
         match lab() {
             Ok(server) => {
+                if !root.is_empty() {
+                    ran.add(or_failed("what needs root", root::run_on(&server, &root)));
+                }
                 ran.add(or_failed("what boots nodes", cargo.boot_all(booting, &mut beside)));
                 let stopped = server.stop().map(|()| Ran::default());
                 ran.add(or_failed("the lab's server", stopped));
@@ -194,9 +207,6 @@ fn run_wanted(paths: &Paths, wanted: &Wanted, readme: bool, lab: impl FnOnce() -
     // Where nothing was run that they could be beside.
     if let Some(without_server) = beside.or(after) {
         ran.add(without_server());
-    }
-    if !is_root && (wanted.is_all() || wanted.is_whole(MOUNTING)) {
-        println!("NOT RUN: the tests in mount namespaces (tests/{MOUNTING}.rs), which need root");
     }
     for name in names {
         if !ran.seen.iter().any(|test| test.contains(name.as_str())) {

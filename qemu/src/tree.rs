@@ -102,7 +102,7 @@ const BENCH_PACKAGES: [&str; 9] = [
     "zstd",
 ];
 
-const SERVER_PACKAGES: [&str; 23] = [
+const SERVER_PACKAGES: [&str; 24] = [
     "btrfs-progs",
     "dbus",
     "dnsmasq",
@@ -119,6 +119,7 @@ const SERVER_PACKAGES: [&str; 23] = [
     "procps",
     "pxelinux",
     "rsync",
+    "strace",
     "syslinux-common",
     "syslinux-efi",
     "systemd-sysv",

@@ -1,11 +1,13 @@
 //! `cargo test`, for what looks at the source or runs on this machine, and for what boots nodes.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail, Context, Result};
+use serde_json::Value;
 
 use super::outcome::{Count, Ran, Reader};
 use super::turns::{Booted, Turn, LANES};
@@ -135,9 +137,11 @@ impl Cargo<'_> {
 
     /// Whether a file of tests that need the lab has one whose name contains one of `words`; it has, where there are none.
     pub(super) fn has(&self, file: &str, words: &[String]) -> Result<bool> {
-        if words.is_empty() {
-            return Ok(true);
-        }
+        Ok(words.is_empty() || !self.tests(file, words)?.is_empty())
+    }
+
+    /// The tests in a file whose names contain one of `words`.
+    pub(super) fn tests(&self, file: &str, words: &[String]) -> Result<Vec<String>> {
         let output = Command::new("cargo")
             .args(["test", "--quiet"])
             .args(ALL)
@@ -150,6 +154,26 @@ impl Cargo<'_> {
         if !output.status.success() {
             bail!("tests/{file}.rs cannot be compiled");
         }
-        Ok(String::from_utf8_lossy(&output.stdout).lines().any(|line| line.ends_with(": test")))
+        let list = String::from_utf8_lossy(&output.stdout);
+        Ok(list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+    }
+
+    /// The program that a file of tests is compiled to.
+    pub(super) fn program(&self, file: &str) -> Result<PathBuf> {
+        let output = Command::new("cargo")
+            .args(["test", "--quiet", "--no-run", "--message-format=json"])
+            .args(ALL)
+            .args(["--test", file])
+            .current_dir(self.paths.project())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        let is_it = |message: &Value| message.pointer("/target/name").is_some_and(|name| name == file);
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(is_it)
+            .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+            .with_context(|| format!("cargo does not say where the program of tests/{file}.rs is"))
     }
 }
