@@ -38,7 +38,7 @@ use thiserror::Error;
 
 use super::TreeError;
 use crate::server::output;
-use mounts::{attach, bind_read_only, file_system, folder, make_read_only, take, write};
+use mounts::{attach, bind_read_only, file_system, folder, make_read_only, take, take_bare, write};
 use opened::Opened;
 use seen::Seen;
 
@@ -222,7 +222,7 @@ impl Devices {
 /// Makes a working tree this process' root, with all that a command in it needs.
 fn work_in(tree: &Path) -> Result<(), EnterError> {
     let devices = Devices::take()?;
-    let sys = take("/sys")?;
+    let sys = take_bare("/sys")?;
     let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
     enter(tree, &["/proc", "/sys", "/dev", "/run"])?;
     mount_proc()?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{statvfs, StatVfsMountFlags, CWD};
+use rustix::io::Errno;
 use rustix::mount::{
     mount, mount_bind, mount_remount, move_mount, open_tree, MountFlags, MoveMountFlags, OpenTreeFlags,
 };
@@ -17,6 +18,18 @@ pub(super) fn take(path: impl AsRef<Path>) -> Result<OwnedFd, EnterError> {
     let path = path.as_ref();
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(CWD, path, flags).map_err(refused(format!("take {} into the tree", path.display())))
+}
+
+/// As [`take`]. What is mounted below it comes along only in a user namespace, which shows nothing that a mount of those who
+/// made it hides (mount_namespaces(7)): who is root there alone may do no more with that than before.
+pub(super) fn take_bare(path: impl AsRef<Path>) -> Result<OwnedFd, EnterError> {
+    let path = path.as_ref();
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    match open_tree(CWD, path, flags) {
+        Err(Errno::INVAL) => open_tree(CWD, path, flags | OpenTreeFlags::AT_RECURSIVE),
+        taken => taken,
+    }
+    .map_err(refused(format!("take {} into the tree", path.display())))
 }
 
 /// Puts what was taken there.
