@@ -194,7 +194,9 @@ fn run_wanted(paths: &Paths, wanted: &Wanted, readme: bool, lab: impl FnOnce() -
                 if !root.is_empty() {
                     ran.add(or_failed("what needs root", root::run_on(&server, &root)));
                 }
-                ran.add(or_failed("what boots nodes", cargo.boot_all(booting, &mut beside)));
+                if !booting.is_empty() {
+                    ran.add(or_failed("what boots nodes", cargo.boot_all(booting, &mut beside)));
+                }
                 let stopped = server.stop().map(|()| Ran::default());
                 ran.add(or_failed("the lab's server", stopped));
                 if readme && ran.count.failed == 0 {
