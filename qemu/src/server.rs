@@ -5,12 +5,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{bail, Context, Result};
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::json;
 
+mod disks;
+
+use self::disks::Disks;
 use crate::console::Console;
 use crate::kernel::Kernel;
 use crate::lock::lock_one_of;
@@ -23,7 +26,7 @@ use crate::{image, qemu, qmp};
 /// Where the nodes find the server.
 pub const ADDRESS: &str = "10.13.20.13";
 
-/// An emulated boot takes 30 to 60 s on an idle machine.
+/// An emulated boot takes 20 to 60 s on an idle machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
 /// The socket of its second command channel.
@@ -34,6 +37,9 @@ pub const SWITCH_VERB: &str = "ethernet";
 
 /// How long its kernel may take to let a disk go.
 const PULLED_OUT: Duration = Duration::from_secs(60);
+
+/// In the environment of tests: where the lab's program is, which they are not.
+pub(crate) const PROGRAM: &str = "SIDUS_LAB_PROGRAM";
 
 /// A command's limit, unless told otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
@@ -100,15 +106,35 @@ impl Server {
             self.stop()?;
         }
         let started = Instant::now();
-        eprintln!("  the server boots …");
-        let pid = self.launch()?;
-        self.record(&Record { pid, start: start_time(pid)?, images: wanted })?;
-        if let Err(error) = self.wait_for_services(started) {
+        eprintln!("  the server starts …");
+        let launched = self.launch(&wanted)?;
+        self.record(&Record { pid: launched.pid, start: start_time(launched.pid)?, images: wanted })?;
+        if let Err(error) = self.comes_up(&launched, started) {
             self.stop()?;
-            return Err(error.context(self.console().tail()));
+            let mut error = error.context(self.console().tail());
+            if launched.is_up {
+                launched.disks.discard()?;
+                error = error
+                    .context("the server does not go on from its state, which is thrown away: try again, it boots");
+            }
+            return Err(error);
         }
-        eprintln!("  the server boots: its services answer after {:.1} s", started.elapsed().as_secs_f64());
+        let how = if launched.is_up { "goes on from its state after an earlier boot" } else { "has booted" };
+        eprintln!("  the server {how}: its services answer after {:.1} s", started.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Waits until it is up. The state of one that has booted is kept for the next.
+    fn comes_up(&self, launched: &Launched, started: Instant) -> Result<()> {
+        if launched.is_up {
+            // Its clock stood still since.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+            self.wait_for_shell(started)?;
+            self.run(&format!("date --set=@{now}"))?;
+            return self.wait_for_services(started);
+        }
+        self.wait_for_services(started)?;
+        launched.disks.keep(&self.paths.socket("server.qmp"), &launched.digest)
     }
 
     /// Ends it, the way a cable is pulled: its disks forget everything anyway.
@@ -171,7 +197,8 @@ impl Server {
         Ok(record.is_alive().then_some(record))
     }
 
-    fn launch(&self) -> Result<i32> {
+    /// Starts the machine, from its state after an earlier boot where there is one.
+    fn launch(&self, images: &str) -> Result<Launched> {
         let image = image::find(&self.paths, Tree::Server)?;
         let shell = self.paths.socket("server.shell");
         let qmp = self.paths.socket("server.qmp");
@@ -184,33 +211,36 @@ impl Server {
         add("-chardev", format!("socket,id=administrator,path={administrator},server=on,wait=off"));
         // A PC's third port shares the first one's interrupt, which QEMU does not.
         add("-device", "isa-serial,chardev=administrator,iobase=0x3e8,irq=7".to_owned());
-        let own = Tree::ALL.map(|tree| (tree, tree.name()));
-        // The nodes' trees come twice: a scenario may change the second ones.
-        let scratch = Suite::ALL.map(Tree::Node).map(|tree| (tree, format!("scratch-{}", tree.name())));
-        for (tree, serial) in own.into_iter().chain(scratch) {
-            let disk = image::find(&self.paths, tree)?.disk;
-            let file = qemu::escaped(&disk);
-            add("-drive", format!("if=none,id={serial},format=raw,snapshot=on,file={file}"));
-            add("-device", format!("virtio-blk-pci,drive={serial},serial={serial}"));
-        }
-        self.start_switch()?;
         add("-netdev", qemu::cable(&self.paths));
         let frames = qemu::LARGE_FRAMES;
         add("-device", format!("virtio-net-pci,netdev=net,mac=52:54:00:0d:14:0d,romfile={frames}"));
+        let disks = Disks::find(&self.paths)?;
+        arguments.extend(disks.arguments());
+        let digest = disks::digest_of(images, &arguments)?;
+        let state = disks.restore(&digest)?;
+        let is_up = state.is_some();
+        match state {
+            Some(state) => arguments.extend(state),
+            None => disks.make()?,
+        }
+        self.start_switch()?;
         let console = self.console();
         let file =
             File::create(console.path()).with_context(|| format!("cannot write {}", console.path().display()))?;
         let errors = self.paths.log().join("server.qemu");
         let child = qemu::start(&mut qemu::command(&["setsid"], &arguments), Stdio::null(), file, &errors)?;
-        Ok(i32::try_from(child.id())?)
+        Ok(Launched { pid: i32::try_from(child.id())?, is_up, digest, disks })
     }
 
-    /// Starts what all machines are connected by: this program, as a process that ends with the server.
+    /// Starts what all machines are connected by: the lab's program, as a process that ends with the server.
     fn start_switch(&self) -> Result<()> {
         let path = self.paths.socket(qemu::SWITCH);
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
-        let program = std::env::current_exe().context("this program's own name")?;
+        let program = match std::env::var_os(PROGRAM) {
+            Some(path) => path.into(),
+            None => std::env::current_exe().context("this program's own name")?,
+        };
         let errors = self.paths.log().join("ethernet");
         let errors = File::create(&errors).with_context(|| format!("cannot write {}", errors.display()))?;
         Command::new("setsid")
@@ -224,7 +254,7 @@ impl Server {
         Ok(())
     }
 
-    fn wait_for_services(&self, started: Instant) -> Result<()> {
+    fn wait_for_shell(&self, started: Instant) -> Result<()> {
         let alive = || -> Result<()> {
             if self.running()?.is_none() {
                 let said = std::fs::read_to_string(self.paths.log().join("server.qemu")).unwrap_or_default();
@@ -236,13 +266,17 @@ impl Server {
             alive()?;
             if self.paths.socket("server.shell").exists() && self.shell.answers(Duration::from_secs(5)).unwrap_or(false)
             {
-                break;
+                return Ok(());
             }
             if started.elapsed() > BOOT_LIMIT {
                 bail!("the server's command channel does not answer after {} s", BOOT_LIMIT.as_secs());
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    fn wait_for_services(&self, started: Instant) -> Result<()> {
+        self.wait_for_shell(started)?;
         let state = loop {
             let left = BOOT_LIMIT.saturating_sub(started.elapsed());
             let state = self.shell.run("systemctl is-system-running --wait", left)?;
@@ -285,9 +319,20 @@ impl Server {
     }
 
     fn forget(&self) -> Result<()> {
+        disks::forget(&self.paths)?;
         let path = self.record_path();
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
+}
+
+/// A machine that was started.
+struct Launched {
+    pid: i32,
+    /// It goes on, and does not boot.
+    is_up: bool,
+    /// What its state after a boot depends on.
+    digest: String,
+    disks: Disks,
 }
 
 /// A running server: its process, told from a later one of the same number by its start time.

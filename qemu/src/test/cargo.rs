@@ -13,6 +13,7 @@ use super::outcome::{Count, Ran, Reader};
 use super::turns::{Booted, Turn, LANES};
 use super::{heading, or_failed};
 use crate::paths::Paths;
+use crate::server::PROGRAM;
 
 /// What each run of cargo selects from: with other features, it would compile all of it once more.
 const ALL: [&str; 3] = ["--workspace", "--features", "sidus/server,sidus/root,sidus/lab"];
@@ -111,6 +112,7 @@ impl Cargo<'_> {
             .current_dir(self.paths.project())
             // An error says where it comes from in words.
             .env("RUST_BACKTRACE", "0")
+            .env(PROGRAM, std::env::current_exe().context("this program's own name")?)
             .envs(self.faults.then_some(("SIDUS_LAB_FAULTS", "all")))
             .stdout(Stdio::piped())
             .spawn()

@@ -35,7 +35,7 @@ impl Turn {
 }
 
 /// Each of them.
-pub(super) const BOOTED: [Booted; 13] = [
+pub(super) const BOOTED: [Booted; 14] = [
     Booted { title: "whole boots", file: "boot", at_once: "2", turn: Turn::First, lane: 0 },
     Booted { title: "disks of nodes", file: "sidus_disk_boot", at_once: "1", turn: Turn::First, lane: 1 },
     Booted { title: "generations", file: "sidus_boot", at_once: "2", turn: Turn::Second, lane: 0 },
@@ -47,6 +47,7 @@ pub(super) const BOOTED: [Booted; 13] = [
     Booted { title: "faults", file: "faults", at_once: "2", turn: Turn::Second, lane: 2 },
     Booted { title: "other services", file: "services_boot", at_once: "1", turn: Turn::Server, lane: 0 },
     Booted { title: "faults of the server", file: "server_faults", at_once: "1", turn: Turn::Server, lane: 0 },
+    Booted { title: "the lab's server", file: "server_state", at_once: "1", turn: Turn::Server, lane: 0 },
     Booted { title: "initramfs", file: "initramfs", at_once: "1", turn: Turn::Server, lane: 1 },
     Booted { title: "whole boots against the clock", file: "timed", at_once: "2", turn: Turn::Timed, lane: 0 },
     Booted { title: "shutdowns against the clock", file: "timed_shutdown", at_once: "2", turn: Turn::Timed, lane: 0 },
