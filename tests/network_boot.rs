@@ -37,7 +37,7 @@ impl Kept {
         target.change_layer(suite, script)?;
         target.serve_by_lio(port, &sidus_lab::target::initiator(number))?;
         let line = format!("aufs=iscsi ISCSI_TARGET_IP=10.13.20.14:{port} root=LABEL=ISCSI panic=30");
-        let mut node = lab.node(number).suite(suite).cmdline(&line).boot()?;
+        let mut node = lab.node(number).suite(suite).ordinary_frames().cmdline(&line).boot()?;
         node.wait_running()?;
         let carrier = node.run(&format!("cat /sys/class/net/{DEVICE}/carrier_changes"))?;
         let mut kept = Self { node, target, address: format!("10.13.20.{number}"), carrier };

@@ -8,6 +8,10 @@ use sidus_lab::{Firmware, Lab, Result};
 
 #[test]
 fn a_server_that_goes_on_has_forgotten_and_serves() -> Result<()> {
+    assert!(
+        std::env::var_os("SIDUS_LAB_PROGRAM").is_some(),
+        "it starts the server: run it by ./qemu/lab test server_state"
+    );
     let lab = Lab::open()?;
     let server = lab.server();
     let booted = server.run("cat /proc/sys/kernel/random/boot_id")?;

@@ -80,6 +80,11 @@ fn a_command_has_what_it_needs_and_leaves_nothing() {
     ] {
         assert!(text.replace(['‘', '’'], "'").contains(line), "{line}\n{text}");
     }
+    // In a user namespace, what is mounted below comes along.
+    let is_of_sys = |line: &&str| line.split(' ').nth(1).is_some_and(|at| at.starts_with("/sys"));
+    let of_sys: Vec<_> = text.lines().filter(is_of_sys).collect();
+    let is_read_only = |line: &&str| line.split(' ').nth(3).is_some_and(|options| options.starts_with("ro,"));
+    assert!(of_sys.len() > 1 && of_sys.iter().all(is_read_only), "{of_sys:#?}");
     assert!(!text.contains("sidus: "), "the command itself has told: {text}");
     fs::remove_file(machine.root().join(TREE).join("tmp/x")).unwrap();
     assert!(of_tree(&machine) == before, "the tree is as it was");

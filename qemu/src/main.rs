@@ -17,7 +17,7 @@ const HELP: &str = "\
 ./qemu/lab VERB [OPTIONS]: a server and diskless nodes in QEMU
 
   build                 the static programs; prints in which folder they are
-  server                builds what is missing, starts the server
+  server                builds what is missing, starts the server (where it has booted before: from its state then)
   stop                  ends the server
   run COMMAND           runs a command on the server
   node N [OPTIONS]      boots node N (20 to 219) and shows its console until it is off

@@ -242,8 +242,6 @@ impl NodeBuilder {
         let mut arguments = qemu::common(&format!("sidus-lab-node{}", self.number), self.memory_mb, shell, qmp);
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         let rom = if self.pxe.is_some() { "" } else { ",romfile=" };
-        // Nothing is plugged into a node that runs: udev has 29 devices less to look at, twice.
-        add("-global", "PIIX4_PM.acpi-root-pci-hotplug=off".to_owned());
         let frames = if self.pxe.is_some() || self.ordinary_frames { "" } else { qemu::LARGE_FRAMES };
         if self.idle_card {
             add("-netdev", "hubport,id=idle,hubid=9".to_owned());

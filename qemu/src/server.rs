@@ -35,8 +35,8 @@ const ADMINISTRATOR: &str = "server.administrator";
 /// The verb by which `lab` is the switch; its standard input is the socket.
 pub const SWITCH_VERB: &str = "ethernet";
 
-/// How long its kernel may take to let a disk go.
-const PULLED_OUT: Duration = Duration::from_secs(60);
+/// In the record of a server that is not up yet, in place of its images.
+const STARTING: &str = "starting";
 
 /// In the environment of tests: where the lab's program is, which they are not.
 pub(crate) const PROGRAM: &str = "SIDUS_LAB_PROGRAM";
@@ -102,39 +102,54 @@ impl Server {
             if record.images == wanted {
                 return Ok(());
             }
-            eprintln!("  the server runs from other images than the newest: it starts anew");
+            let why =
+                if record.images == STARTING { "has not come up" } else { "runs from other images than the newest" };
+            eprintln!("  the server {why}: it starts anew");
             self.stop()?;
         }
         let started = Instant::now();
         eprintln!("  the server starts …");
-        let launched = self.launch(&wanted)?;
-        self.record(&Record { pid: launched.pid, start: start_time(launched.pid)?, images: wanted })?;
-        if let Err(error) = self.comes_up(&launched, started) {
-            self.stop()?;
-            let mut error = error.context(self.console().tail());
-            if launched.is_up {
-                launched.disks.discard()?;
-                error = error
-                    .context("the server does not go on from its state, which is thrown away: try again, it boots");
-            }
-            return Err(error);
-        }
-        let how = if launched.is_up { "goes on from its state after an earlier boot" } else { "has booted" };
+        let how = if self.goes_on()? { "goes on from its state after an earlier boot" } else { self.boots()? };
+        self.record(&Record { images: wanted, ..self.running()?.context("the server has ended")? })?;
         eprintln!("  the server {how}: its services answer after {:.1} s", started.elapsed().as_secs_f64());
         Ok(())
     }
 
-    /// Waits until it is up. The state of one that has booted is kept for the next.
-    fn comes_up(&self, launched: &Launched, started: Instant) -> Result<()> {
-        if launched.is_up {
-            // Its clock stood still since.
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-            self.wait_for_shell(started)?;
-            self.run(&format!("date --set=@{now}"))?;
-            return self.wait_for_services(started);
+    /// Starts it from its state after an earlier boot; false where there is none that can be taken up.
+    fn goes_on(&self) -> Result<bool> {
+        let machine = Machine::of(self)?;
+        if !machine.disks.has_state(&machine.digest) {
+            return Ok(false);
         }
-        self.wait_for_services(started)?;
-        launched.disks.keep(&self.paths.socket("server.qmp"), &launched.digest)
+        let taken_up = machine.disks.restore().and_then(|state| {
+            self.launch(machine.arguments.iter().chain(&state))?;
+            self.wait_for_shell(Instant::now())?;
+            // Its clock stood still since.
+            self.run(&format!("date --set=@{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64()))?;
+            self.wait_for_services(Instant::now())
+        });
+        if let Err(error) = &taken_up {
+            eprintln!("  the server does not go on from its state, which is thrown away: {error:#}");
+            machine.disks.discard()?;
+            self.stop()?;
+        }
+        Ok(taken_up.is_ok())
+    }
+
+    /// Starts it, and keeps its state for the next time.
+    fn boots(&self) -> Result<&'static str> {
+        let machine = Machine::of(self)?;
+        machine.disks.make()?;
+        self.launch(machine.arguments.iter())?;
+        if let Err(error) = self.wait_for_services(Instant::now()) {
+            self.stop()?;
+            return Err(error.context(self.console().tail()));
+        }
+        if let Err(error) = machine.disks.keep(&self.paths.socket("server.qmp"), &machine.digest) {
+            eprintln!("  the server's state is not kept, and it will boot the next time: {error:#}");
+            machine.disks.discard()?;
+        }
+        Ok("has booted")
     }
 
     /// Ends it, the way a cable is pulled: its disks forget everything anyway.
@@ -164,25 +179,10 @@ impl Server {
     /// Gives it one more disk, which keeps what is written to it.
     pub(crate) fn plug_in(&self, image: &Path, serial: &str) -> Result<()> {
         let socket = self.paths.socket("server.qmp");
-        let file = json!({"driver": "file", "filename": image});
+        let file = json!({"driver": "file", "filename": image.to_string_lossy()});
         qmp::execute(&socket, "blockdev-add", json!({"driver": "raw", "node-name": serial, "file": file}))?;
         let device = json!({"driver": "virtio-blk-pci", "drive": serial, "id": serial, "serial": serial});
         qmp::execute(&socket, "device_add", device).map(drop)
-    }
-
-    /// Takes such a disk away, which nothing uses any more.
-    pub(crate) fn pull_out(&self, serial: &str) -> Result<()> {
-        let socket = self.paths.socket("server.qmp");
-        qmp::execute(&socket, "device_del", json!({"id": serial}))?;
-        // The guest lets it go, in its own time.
-        let started = Instant::now();
-        while let Err(error) = qmp::execute(&socket, "blockdev-del", json!({"node-name": serial})) {
-            if started.elapsed() > PULLED_OUT {
-                return Err(error.context(format!("the server keeps the disk {serial}")));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Ok(())
     }
 
     /// What runs, if it does: the process that was recorded, not another one with its number.
@@ -197,39 +197,17 @@ impl Server {
         Ok(record.is_alive().then_some(record))
     }
 
-    /// Starts the machine, from its state after an earlier boot where there is one.
-    fn launch(&self, images: &str) -> Result<Launched> {
-        let image = image::find(&self.paths, Tree::Server)?;
-        let shell = self.paths.socket("server.shell");
-        let qmp = self.paths.socket("server.qmp");
-        let mut arguments = qemu::common("sidus-lab-server", 1536, &shell, &qmp);
-        let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-        add("-kernel", image.kernel(Kernel::Cloud).display().to_string());
-        add("-initrd", image.initrd(Kernel::Cloud).display().to_string());
-        add("-append", format!("root=/dev/vda rw console=ttyS0 {}", qemu::CMDLINE));
-        let administrator = qemu::escaped(&self.paths.socket(ADMINISTRATOR));
-        add("-chardev", format!("socket,id=administrator,path={administrator},server=on,wait=off"));
-        // A PC's third port shares the first one's interrupt, which QEMU does not.
-        add("-device", "isa-serial,chardev=administrator,iobase=0x3e8,irq=7".to_owned());
-        add("-netdev", qemu::cable(&self.paths));
-        let frames = qemu::LARGE_FRAMES;
-        add("-device", format!("virtio-net-pci,netdev=net,mac=52:54:00:0d:14:0d,romfile={frames}"));
-        let disks = Disks::find(&self.paths)?;
-        arguments.extend(disks.arguments());
-        let digest = disks::digest_of(images, &arguments)?;
-        let state = disks.restore(&digest)?;
-        let is_up = state.is_some();
-        match state {
-            Some(state) => arguments.extend(state),
-            None => disks.make()?,
-        }
+    /// Starts QEMU. Until it is up, the record has no images: where the lab is killed meanwhile, the next start begins anew.
+    fn launch<'a>(&self, arguments: impl Iterator<Item = &'a String>) -> Result<()> {
         self.start_switch()?;
         let console = self.console();
         let file =
             File::create(console.path()).with_context(|| format!("cannot write {}", console.path().display()))?;
         let errors = self.paths.log().join("server.qemu");
+        let arguments: Vec<String> = arguments.cloned().collect();
         let child = qemu::start(&mut qemu::command(&["setsid"], &arguments), Stdio::null(), file, &errors)?;
-        Ok(Launched { pid: i32::try_from(child.id())?, is_up, digest, disks })
+        let pid = i32::try_from(child.id())?;
+        self.record(&Record { pid, start: start_time(pid)?, images: STARTING.to_owned() })
     }
 
     /// Starts what all machines are connected by: the lab's program, as a process that ends with the server.
@@ -325,14 +303,37 @@ impl Server {
     }
 }
 
-/// A machine that was started.
-struct Launched {
-    pid: i32,
-    /// It goes on, and does not boot.
-    is_up: bool,
-    /// What its state after a boot depends on.
-    digest: String,
+/// What QEMU is to be.
+struct Machine {
+    arguments: Vec<String>,
     disks: Disks,
+    /// What its state depends on.
+    digest: String,
+}
+
+impl Machine {
+    fn of(server: &Server) -> Result<Self> {
+        let paths = &server.paths;
+        let image = image::find(paths, Tree::Server)?;
+        let shell = paths.socket("server.shell");
+        let qmp = paths.socket("server.qmp");
+        let mut arguments = qemu::common("sidus-lab-server", 1536, &shell, &qmp);
+        let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
+        add("-kernel", image.kernel(Kernel::Cloud).display().to_string());
+        add("-initrd", image.initrd(Kernel::Cloud).display().to_string());
+        add("-append", format!("root=/dev/vda rw console=ttyS0 {}", qemu::CMDLINE));
+        let administrator = qemu::escaped(&paths.socket(ADMINISTRATOR));
+        add("-chardev", format!("socket,id=administrator,path={administrator},server=on,wait=off"));
+        // A PC's third port shares the first one's interrupt, which QEMU does not.
+        add("-device", "isa-serial,chardev=administrator,iobase=0x3e8,irq=7".to_owned());
+        add("-netdev", qemu::cable(paths));
+        let frames = qemu::LARGE_FRAMES;
+        add("-device", format!("virtio-net-pci,netdev=net,mac=52:54:00:0d:14:0d,romfile={frames}"));
+        let disks = Disks::find(paths)?;
+        arguments.extend(disks.arguments());
+        let digest = disks.digest(&arguments)?;
+        Ok(Self { arguments, disks, digest })
+    }
 }
 
 /// A running server: its process, told from a later one of the same number by its start time.

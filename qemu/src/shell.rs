@@ -39,6 +39,11 @@ pub(crate) fn is_too_busy(systemctl: &Output) -> bool {
     systemctl.text.contains("Connection timed out")
 }
 
+/// A path as a word of sh(1).
+pub(crate) fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}
+
 /// The way to a machine's command channel.
 #[derive(Debug, Clone)]
 pub struct Shell {
@@ -202,6 +207,14 @@ fn from_base64(text: &str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_one_word() {
+        let path = "/home/o'brien/the lab";
+        let print = format!("printf %s {}", quoted(Path::new(path)));
+        let said = std::process::Command::new("sh").arg("-c").arg(print).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), path);
+    }
 
     #[test]
     fn base64_goes_there_and_back() {

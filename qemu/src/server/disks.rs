@@ -1,14 +1,16 @@
 //! What the server's machine writes to, and its state right after its boot, by which the next one is spared.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Context, Error, Result};
 use serde_json::{json, Value};
 
 use crate::paths::Paths;
+use crate::shell::quoted;
 use crate::stamp::{self, Stamp};
 use crate::suite::Suite;
 use crate::tree::Tree;
@@ -52,6 +54,19 @@ impl Disks {
         self.images.iter().flat_map(each).collect()
     }
 
+    /// What the state of this machine depends on: its arguments, the very files that it reads (one that is made anew of the same
+    /// is another), and the version of what emulates it.
+    pub(super) fn digest(&self, arguments: &[String]) -> Result<String> {
+        let version = Command::new("qemu-system-x86_64").arg("--version").output().context("cannot run QEMU")?;
+        let stamp = Stamp::new().text(&arguments.join("\n")).text(&String::from_utf8_lossy(&version.stdout));
+        let stamp = self.images.iter().try_fold(stamp, |stamp, (_, image)| {
+            let found = fs::metadata(image).with_context(|| format!("cannot look at {}", image.display()))?;
+            let [inode, length] = [found.ino(), found.len()];
+            Ok::<_, Error>(stamp.text(&format!("{inode} {length} {} {}", found.mtime(), found.mtime_nsec())))
+        })?;
+        Ok(stamp.digest())
+    }
+
     /// Makes them as the images are.
     pub(super) fn make(&self) -> Result<()> {
         remove(&self.run)?;
@@ -67,16 +82,16 @@ impl Disks {
         Ok(())
     }
 
-    /// Makes them as they were when the state was kept that `digest` stands for, and says by which of QEMU's arguments a machine
-    /// takes that up; none where there is no such state.
-    pub(super) fn restore(&self, digest: &str) -> Result<Option<[String; 2]>> {
-        let memory = memory(&self.kept);
-        if !stamp::is_fresh(&memory, digest) {
-            return Ok(None);
-        }
+    /// Whether there is a state that `digest` stands for.
+    pub(super) fn has_state(&self, digest: &str) -> bool {
+        stamp::is_fresh(&memory(&self.kept), digest)
+    }
+
+    /// Makes them as they were when the state was kept, and says by which of QEMU's arguments a machine takes that up.
+    pub(super) fn restore(&self) -> Result<[String; 2]> {
         remove(&self.run)?;
         self.copy(&self.kept, &self.run)?;
-        Ok(Some(["-incoming".to_owned(), format!("exec:exec cat {}", quoted(&memory))]))
+        Ok(["-incoming".to_owned(), format!("exec:exec cat {}", quoted(&memory(&self.kept)))])
     }
 
     /// Keeps the state of the machine behind this QMP socket. It stands still meanwhile.
@@ -87,8 +102,9 @@ impl Disks {
         qmp::execute(socket, "migrate-set-parameters", json!({"max-bandwidth": BYTES_A_SECOND}))?;
         qmp::execute(socket, "migrate", json!({"uri": format!("exec:exec cat >{}", quoted(&memory))}))?;
         let kept = written_out(socket).and_then(|()| self.copy(&self.run, &self.kept));
-        qmp::execute(socket, "cont", json!({}))?;
+        let goes_on = qmp::execute(socket, "cont", json!({}));
         kept?;
+        goes_on?;
         stamp::note(&memory, digest)
     }
 
@@ -114,13 +130,6 @@ pub(super) fn forget(paths: &Paths) -> Result<()> {
 
 fn run(paths: &Paths) -> PathBuf {
     paths.run().join("server.disks")
-}
-
-/// What a state depends on besides the images: the machine, and the version of what emulates it.
-pub(super) fn digest_of(images: &str, arguments: &[String]) -> Result<String> {
-    let version = Command::new("qemu-system-x86_64").arg("--version").output().context("cannot run QEMU")?;
-    let version = String::from_utf8_lossy(&version.stdout).into_owned();
-    Ok(Stamp::new().text(images).text(&arguments.join("\n")).text(&version).digest())
 }
 
 /// Waits until the state is written; the machine stands still then.
@@ -153,21 +162,4 @@ fn remove(folder: &Path) -> Result<()> {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
-}
-
-/// As a word of sh(1).
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word() {
-        let path = "/home/o'brien/the lab/memory";
-        let echo = Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(Path::new(path)))).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&echo.stdout), path);
-    }
 }

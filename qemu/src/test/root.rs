@@ -9,8 +9,9 @@ use anyhow::{bail, Context, Result};
 
 use super::cargo::Cargo;
 use super::outcome::{Ran, Reader};
-use super::{heading, Wanted};
+use super::{heading, or_failed, Wanted};
 use crate::server::Server;
+use crate::shell::quoted;
 
 /// Their files, `tests/<file>.rs`.
 pub(super) const FILES: [&str; 3] = ["sidus_initrd", "sidus_space", "union"];
@@ -21,8 +22,10 @@ const RUN: [&str; 3] = ["rootaufs", "rootaufs-initramfs", "sidus"];
 /// What of the project's own files they run.
 const SCRIPT: &str = "qemu/server-root";
 
-/// The disk that brings them: its size is what they may write.
-const DISK: (&str, &str) = ("tests", "3G");
+/// The disk that brings them.
+const DISK: &str = "tests";
+/// How much they may write to it.
+const ROOM: &str = "3G";
 
 /// Each takes seconds where nothing is emulated, and kills a program that is traced a hundred times.
 const LIMIT: Duration = Duration::from_secs(1800);
@@ -49,28 +52,28 @@ pub(super) fn programs(cargo: &Cargo, wanted: &Wanted) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// Runs them on the server, one after the other.
+/// Runs them on the server, one after the other. It keeps the disk that brings them until it ends.
 pub(super) fn run_on(server: &Server, programs: &[Program]) -> Result<Ran> {
+    let serial = format!("{DISK}-{}", std::process::id());
     let image = disk(server, programs)?;
-    server.plug_in(&image, DISK.0)?;
-    let project = server.paths().project().to_string_lossy().into_owned();
-    let device = format!("/dev/disk/by-id/virtio-{}", DISK.0);
+    server.plug_in(&image, &serial)?;
+    let project = quoted(server.paths().project());
+    let device = format!("/dev/disk/by-id/virtio-{serial}");
     server.run(&format!(
-        "modprobe overlay; for _ in $(seq 100); do [ ! -e {device} ] || break; sleep 0.1; done; mkdir -p '{project}' && mount {device} '{project}' && chown -R 0:0 '{project}'"
+        "modprobe overlay; for _ in $(seq 100); do [ ! -e {device} ] || break; sleep 0.1; done
+         mkdir -p {project} && mount {device} {project} && chown -R 0:0 {project}"
     ))?;
-    let ran = programs.iter().try_fold(Ran::default(), |mut ran, program| {
+    let mut all = Ran::default();
+    for program in programs {
         heading(&format!("by root of the lab's server: {}", program.file));
-        ran.add(run(server, program)?);
-        Ok(ran)
-    });
-    server.run(&format!("umount '{project}'"))?;
-    server.pull_out(DISK.0)?;
-    fs::remove_file(&image).with_context(|| format!("cannot remove {}", image.display()))?;
-    ran
+        all.add(or_failed(program.file, run(server, program)));
+    }
+    all.add(or_failed("the disk of tests", server.run(&format!("umount {project}")).map(|_| Ran::default())));
+    Ok(all)
 }
 
 fn run(server: &Server, program: &Program) -> Result<Ran> {
-    let command = format!("'{}' --exact '{}'", program.path.display(), program.tests.join("' '"));
+    let command = format!("{} --exact '{}'", quoted(&program.path), program.tests.join("' '"));
     let output = server.administrator().run(&format!("RUST_BACKTRACE=0 {command}"), LIMIT)?;
     let mut reader = Reader::default();
     for line in output.text.lines() {
@@ -88,14 +91,23 @@ fn run(server: &Server, program: &Program) -> Result<Ran> {
 /// Makes the disk: what the programs need, as it lies in the project's folder.
 fn disk(server: &Server, programs: &[Program]) -> Result<PathBuf> {
     let paths = server.paths();
-    let (staged, image) = (paths.run().join(DISK.0), paths.run().join(format!("{}.ext4", DISK.0)));
+    let (staged, image) = (paths.run().join(DISK), paths.run().join(format!("{DISK}.ext4")));
     if staged.exists() {
         fs::remove_dir_all(&staged).with_context(|| format!("cannot empty {}", staged.display()))?;
+    }
+    // A server may have that of a run that was broken off.
+    if image.exists() {
+        fs::remove_file(&image).with_context(|| format!("cannot remove {}", image.display()))?;
     }
     let run = RUN.map(|name| paths.project().join("target/debug").join(name));
     let files = programs.iter().map(|program| program.path.clone()).chain(run).chain([paths.project().join(SCRIPT)]);
     for file in files {
-        let inside = file.strip_prefix(paths.project()).with_context(|| format!("{} is elsewhere", file.display()))?;
+        let inside = file.strip_prefix(paths.project()).with_context(|| {
+            format!(
+                "{} is not below the project's folder, where the server would have it: unset CARGO_TARGET_DIR",
+                file.display()
+            )
+        })?;
         copy(&file, &staged.join(inside))?;
     }
     // CARGO_TARGET_TMPDIR
@@ -103,7 +115,7 @@ fn disk(server: &Server, programs: &[Program]) -> Result<PathBuf> {
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let mut mke2fs = Command::new("mke2fs");
     mke2fs.args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1,root_owner=0:0", "-d"]);
-    let made = mke2fs.arg(&staged).arg(&image).arg(DISK.1).output().context("cannot run mke2fs")?;
+    let made = mke2fs.arg(&staged).arg(&image).arg(ROOM).output().context("cannot run mke2fs")?;
     if !made.status.success() {
         bail!("mke2fs, for the disk of tests: {}", String::from_utf8_lossy(&made.stderr));
     }

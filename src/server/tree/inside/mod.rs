@@ -38,7 +38,7 @@ use thiserror::Error;
 
 use super::TreeError;
 use crate::server::output;
-use mounts::{attach, bind_read_only, file_system, folder, make_read_only, take, take_bare, write};
+use mounts::{attach, bind_read_only, file_system, folder, make_all_read_only, make_read_only, take, take_bare, write};
 use opened::Opened;
 use seen::Seen;
 
@@ -227,7 +227,7 @@ fn work_in(tree: &Path) -> Result<(), EnterError> {
     enter(tree, &["/proc", "/sys", "/dev", "/run"])?;
     mount_proc()?;
     attach(&sys, "/sys")?;
-    make_read_only("/sys")?;
+    make_all_read_only("/sys")?;
     make_dev(&devices)?;
     make_run()?;
     make_ours(&resolv)?;

@@ -1,6 +1,7 @@
 //! Mounts, folders and files in the namespaces of a command in a tree: each error says what could not be done.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -12,6 +13,7 @@ use rustix::mount::{
 };
 
 use super::{refused, EnterError};
+use crate::mountinfo;
 
 /// A mount of what has this path now, which is nowhere yet: [`attach`] puts it somewhere.
 pub(super) fn take(path: impl AsRef<Path>) -> Result<OwnedFd, EnterError> {
@@ -21,7 +23,7 @@ pub(super) fn take(path: impl AsRef<Path>) -> Result<OwnedFd, EnterError> {
 }
 
 /// As [`take`]. What is mounted below it comes along only in a user namespace, which shows nothing that a mount of those who
-/// made it hides (mount_namespaces(7)): who is root there alone may do no more with that than before.
+/// made it hides (mount_namespaces(7)).
 pub(super) fn take_bare(path: impl AsRef<Path>) -> Result<OwnedFd, EnterError> {
     let path = path.as_ref();
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -67,6 +69,15 @@ pub(super) fn make_read_only(at: impl AsRef<Path>) -> Result<(), EnterError> {
     let kept = kept.into_iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| flag);
     let flags = kept.fold(MountFlags::BIND | MountFlags::RDONLY, |all, flag| all | flag);
     mount_remount(at, flags, "").map_err(refused(format!("make {} read-only", at.display())))
+}
+
+/// The same, with all that is mounted below.
+pub(super) fn make_all_read_only(at: &str) -> Result<(), EnterError> {
+    const MOUNTS: &str = "/proc/self/mountinfo";
+    let text = fs::read_to_string(MOUNTS).map_err(refused(format!("read {MOUNTS}")))?;
+    let garbled = |error: mountinfo::MountInfoError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+    let mounts = mountinfo::parse(&text).map_err(garbled).map_err(refused(format!("read {MOUNTS}")))?;
+    mounts.iter().filter(|mount| mount.at.starts_with(at)).try_for_each(|mount| make_read_only(&mount.at))
 }
 
 /// Makes a folder, with that mode whatever the umask.
