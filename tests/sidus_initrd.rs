@@ -7,22 +7,12 @@ mod machine;
 mod published;
 
 use std::fs;
-use std::os::unix::fs::{symlink, MetadataExt};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
 use machine::{survives_each, Machine};
-use published::{current, server, BOOT, GENERATIONS, TREE};
-
-fn ready(name: &str) -> Machine {
-    let machine = Machine::new(name);
-    server(&machine);
-    machine
-}
-
-fn inode(machine: &Machine, path: &str) -> u64 {
-    machine.root().join(path).symlink_metadata().unwrap().ino()
-}
+use published::{current, inode, ready, server, BOOT, GENERATIONS, TREE};
 
 /// Publishes: which file the initrd then is, and where it is written what was seen for it.
 fn published(machine: &Machine) -> (u64, String) {

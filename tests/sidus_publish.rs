@@ -7,25 +7,14 @@ mod published;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Signal};
 
 use machine::{above, running, wait_until, Machine};
-use published::{current, server, BOOT, GENERATIONS, TREE};
+use published::{current, inode, ready, BOOT, GENERATIONS, TREE};
 use sidus::server::engine::{Action, Journal, Phase};
-
-fn ready(name: &str) -> Machine {
-    let machine = Machine::new(name);
-    server(&machine);
-    machine
-}
-
-fn inode(machine: &Machine, path: &str) -> u64 {
-    machine.root().join(path).symlink_metadata().unwrap().ino()
-}
 
 #[test]
 fn a_generation_has_its_kernel_initrd_and_entries() {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test may fail by a panic.
 
 use std::fs;
-use std::os::unix::fs::{symlink, PermissionsExt};
+use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::machine::Machine;
@@ -27,6 +27,18 @@ read -r motd </etc/motd
 read -r program </usr/lib/sidus/rootaufs-initramfs
 echo \"initrd of $3: $motd, $program\" >\"$2\"
 ";
+
+/// A server of this name, made by [`server`].
+pub fn ready(name: &str) -> Machine {
+    let machine = Machine::new(name);
+    server(&machine);
+    machine
+}
+
+/// Which file it is.
+pub fn inode(machine: &Machine, path: &str) -> u64 {
+    machine.root().join(path).symlink_metadata().unwrap().ino()
+}
 
 /// Makes a server with the tree, its services not looked at.
 pub fn server(machine: &Machine) {
