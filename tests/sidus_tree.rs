@@ -195,6 +195,17 @@ fn what_is_empty_stays_in_the_tree() {
     assert!(!machine.has(&format!("{TREE}/usr/sbin/policy-rc.d")));
 }
 
+/// What outlives `sidus` and holds its machine, which ends with this value, however a test ends.
+struct Holder<'a>(&'a str);
+
+impl Drop for Holder<'_> {
+    fn drop(&mut self) {
+        for pid in running(self.0) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 #[test]
 fn killed_it_leaves_nothing_running_and_the_next_one_tidies_up() {
     let machine = server("tree-killed");
@@ -204,6 +215,7 @@ fn killed_it_leaves_nothing_running_and_the_next_one_tidies_up() {
     let [word, marker, holder] = [1, 2, 3].map(|which| format!("87{}.{which}", std::process::id()));
     let command = format!("sleep {word} & echo $$ >/tmp/began; sleep {marker}");
     std::thread::scope(|scope| {
+        let _held = Holder(&holder);
         scope.spawn(|| machine.sidus_outlived(&holder, &["tree", "run", "hpc", "--", "sh", "-c", &command]));
         wait_until("the command begins", || running(&word).len() == 1 && running(&marker).len() == 1);
         assert!(machine.has(&format!("{TREE}/usr/sbin/policy-rc.d")));
@@ -214,9 +226,6 @@ fn killed_it_leaves_nothing_running_and_the_next_one_tidies_up() {
         });
         kill_process(sidus.unwrap(), Signal::KILL).unwrap();
         wait_until("all of it ends", || running(&word).is_empty() && running(&marker).is_empty());
-        for pid in running(&holder) {
-            kill_process(pid, Signal::KILL).unwrap();
-        }
     });
     assert!(machine.has("var/lib/sidus/work/hpc/journal.json"));
     let text = machine.succeeds(&["recover"]);
