@@ -77,7 +77,10 @@ pub(super) fn make_all_read_only(at: &str) -> Result<(), EnterError> {
     let text = fs::read_to_string(MOUNTS).map_err(refused(format!("read {MOUNTS}")))?;
     let garbled = |error: mountinfo::MountInfoError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let mounts = mountinfo::parse(&text).map_err(garbled).map_err(refused(format!("read {MOUNTS}")))?;
-    mounts.iter().filter(|mount| mount.at.starts_with(at)).try_for_each(|mount| make_read_only(&mount.at))
+    // What is below debugfs, say, is out of reach for those who are root in a user namespace alone.
+    let is_in_reach = |at: &Path| !matches!(statvfs(at), Err(Errno::ACCESS));
+    let all = mounts.iter().map(|mount| mount.at.as_path()).filter(|mount| mount.starts_with(at));
+    all.filter(|mount| is_in_reach(mount)).try_for_each(make_read_only)
 }
 
 /// Makes a folder, with that mode whatever the umask.
