@@ -207,12 +207,7 @@ mod tests {
 
         fn layer(&self) -> LayerDirs {
             let at = |path: &str| self.0.join(path);
-            LayerDirs {
-                private: at("sidus"),
-                upper: at("sidus/v1/upper"),
-                work: at("sidus/v1/work"),
-                xino: at("sidus/v1/aufs.xino"),
-            }
+            LayerDirs { private: at("sidus"), upper: at("sidus/v1/upper"), work: at("sidus/v1/work") }
         }
 
         fn make(&self) -> Result<(), String> {

@@ -3,15 +3,15 @@
 //! of the error. What differs between kernels is known here and nowhere else.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{
     fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, mount,
-    mount_bind, mount_change, mount_remount, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags,
-    MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+    mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount, FsMountFlags, FsOpenFlags, FsPickFlags,
+    MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 use thiserror::Error;
 
@@ -187,22 +187,31 @@ fn mount_overlay(stack: &Stack) -> Result<(), MountError> {
 }
 
 /// aufs, see aufs(5). It has no options for fsconfig(2) in every version in use, so this is mount(2).
+///
+/// It uses the mounts of its branches and of its table of inode numbers for as long as it lives. With mounts of its own, which
+/// are attached nowhere, all others can be unmounted before it, as systemd does at a shutdown; overlayfs makes such by itself.
 fn mount_aufs(stack: &Stack) -> Result<(), MountError> {
-    let options = aufs_options(stack);
+    let (upper, lower) = (clone_of(&stack.layer.upper)?, clone_of(&stack.lower)?);
+    // Not on the layer: the table is no use after a reboot, and aufs takes none on XFS or btrfs.
+    let table = FsContext::open("tmpfs")?.set_str("source", "aufs")?.set_str("mode", "0700")?;
+    let table = table.detached(MountAttrFlags::empty(), Path::new("nowhere"))?;
+    let options = aufs_options([&upper, &lower, &table].map(AsRawFd::as_raw_fd));
     let bytes = std::ffi::CString::new(options).unwrap_or_default();
     place(&stack.at)
         .and_then(|_| mount("aufs", &stack.at, "aufs", MountFlags::empty(), Some(bytes.as_c_str())))
         .map_err(MountError::new("mount aufs on", &stack.at))
 }
 
-fn aufs_options(stack: &Stack) -> String {
+fn aufs_options([upper, lower, table]: [RawFd; 3]) -> String {
+    let fd = "/proc/self/fd";
     // `ro`, not `rr`: an NFS lower side may change on the server, and `rr` promises that it never does.
-    format!(
-        "br={}=rw:{}=ro,xino={},udba=reval,dirperm1",
-        stack.layer.upper.display(),
-        stack.lower.display(),
-        stack.layer.xino.display()
-    )
+    format!("br={fd}/{upper}=rw:{fd}/{lower}=ro,xino={fd}/{table}/xino,udba=reval,dirperm1")
+}
+
+/// A mount of the directory `at` alone, attached nowhere.
+fn clone_of(at: &Path) -> Result<OwnedFd, MountError> {
+    open_tree(CWD, at, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+        .map_err(MountError::new("clone the mount of", at))
 }
 
 /// A mount option: its key, and its value where it has one.
@@ -339,21 +348,12 @@ pub fn set_superblock_read_only(at: &Path, read_only: bool) -> Result<(), MountE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::LayerDirs;
 
     #[test]
-    fn aufs_gets_the_branches_and_an_xino_file_outside_of_them() {
-        let path = |text: &str| PathBuf::from(text);
-        let layer = LayerDirs {
-            private: path("/rw/sidus"),
-            upper: path("/rw/sidus/v1/upper"),
-            work: path("/rw/sidus/v1/work"),
-            xino: path("/rw/sidus/v1/aufs.xino"),
-        };
-        let stack = Stack { kind: UnionKind::Aufs, lower: path("/ro"), layer, persistent: false, at: path("/aufs") };
+    fn aufs_gets_mounts_of_its_own_for_the_branches_and_for_its_table() {
         assert_eq!(
-            aufs_options(&stack),
-            "br=/rw/sidus/v1/upper=rw:/ro=ro,xino=/rw/sidus/v1/aufs.xino,udba=reval,dirperm1"
+            aufs_options([3, 4, 5]),
+            "br=/proc/self/fd/3=rw:/proc/self/fd/4=ro,xino=/proc/self/fd/5/xino,udba=reval,dirperm1"
         );
     }
 

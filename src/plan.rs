@@ -245,8 +245,8 @@ pub fn layer_on(rw: &Path) -> LayerDirs {
 }
 
 fn layer_in(rw: &Path, base: &Path) -> LayerDirs {
-    let [upper, work, xino] = ["upper", "work", "aufs.xino"].map(|name| base.join(name));
-    LayerDirs { private: rw.join("sidus"), upper, work, xino }
+    let [upper, work] = ["upper", "work"].map(|name| base.join(name));
+    LayerDirs { private: rw.join("sidus"), upper, work }
 }
 
 /// A place as the name of one folder: `usr/local` is `usr-local`, and a dash of its own is doubled.

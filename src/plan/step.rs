@@ -121,8 +121,6 @@ pub struct LayerDirs {
     pub upper: PathBuf,
     /// overlayfs' own scratch directory, on the same file system.
     pub work: PathBuf,
-    /// aufs' table of inode numbers; outside of the union, and not on NFS.
-    pub xino: PathBuf,
 }
 
 /// A union to mount.
