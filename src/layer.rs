@@ -67,7 +67,7 @@ pub fn make(layer: &LayerDirs, like: &Path, places: &[&str], log: &Log) -> Resul
 /// The same; an error is of what `at` is then.
 fn make_at(at: &mut PathBuf, layer: &LayerDirs, like: &Path, places: &[&str], log: &Log) -> io::Result<()> {
     let owner = rustix::process::geteuid().as_raw();
-    let LayerDirs { private, upper, work, .. } = layer;
+    let LayerDirs { private, upper, work } = layer;
     keep_private(at, owner)?;
     let inside = upper.strip_prefix(private).unwrap_or(upper);
     if let Some(version) = inside.iter().next() {

@@ -8,7 +8,7 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 
-use common::{check_union_of, power_off, INITRAMFS};
+use common::{check_union_of, power_off, since_boot, trouble_on_console, INITRAMFS};
 use sidus_lab::target::{Content, Target};
 use sidus_lab::{Kernel, Lab, Node, Result, Suite};
 
@@ -56,7 +56,7 @@ fn what_is_written_to_memory_is_gone_after_a_reboot() -> Result<()> {
 fn what_is_written_to_a_lun_is_there_after_a_reboot() -> Result<()> {
     let lab = Lab::open()?;
     for (number, fs, check) in [
-        (164, "ext4", "fsck.ext4 -fn $image"),
+        (164, "ext4", "e2fsck -fn $image && ! dumpe2fs -h $image 2>/dev/null | grep needs_recovery"),
         // aufs takes no table of inode numbers on this one.
         (165, "xfs", "xfs_repair -n $image"),
     ] {
@@ -67,7 +67,11 @@ fn what_is_written_to_a_lun_is_there_after_a_reboot() -> Result<()> {
         change_and_reboot(&mut node)?;
         assert_eq!(node.run("findmnt -no FSTYPE /")?.trim(), "aufs");
         assert_eq!(node.run(CHANGED)?, "/etc/issue.old\n/etc/written\n");
-        power_off(node)?;
+        node.power_off()?;
+        trouble_on_console(&mut node)?;
+        let console = since_boot(&mut node)?;
+        let ended = "rootaufs: shutdown: /dev/sda is clean, and the session is logged out";
+        assert!(console.contains(ended), "{}", node.console().tail());
         target.run_on_image(check)?;
     }
     Ok(())
