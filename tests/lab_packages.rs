@@ -33,6 +33,11 @@ DPkg::Pre-Invoke { \"test -x /usr/sbin/policy-rc.d\"; };
 /// A package that does not go with versions of `lab-system` before 2.
 const PICKY: &str = "Breaks: lab-system (<< 2)\n";
 
+/// What is said where `lab-utils` is there in a version that is [`PICKY`], and gives way.
+const SWAPPED: &str = "Installing what the lab misses: lab-system\n\
+                       apt removes these for it; they come back in Debian's version:\nlab-utils\n\
+                       Installing what the lab misses: lab-utils\n";
+
 /// What there is on it; without most of these apt says more than it would on a Debian.
 const FOLDERS: [&str; 9] = [
     "real",
@@ -145,15 +150,7 @@ impl Machine {
 fn a_package_of_the_list_that_apt_removes_for_another_comes_back() {
     let machine = Machine::new("back", &["lab-system", "lab-utils"]);
     machine.installs("lab-utils", "2", PICKY);
-    let (said, status) = machine.lab();
-    assert_eq!(
-        said,
-        "Installing what the lab misses: lab-system\n\
-         apt removes these for it; they come back in Debian's version:\nlab-utils\n\
-         Installing what the lab misses: lab-utils\n\
-         the lab runs\n"
-    );
-    assert_eq!(status, Some(0));
+    assert_eq!(machine.lab(), (format!("{SWAPPED}the lab runs\n"), Some(0)));
     assert_eq!(machine.installed(), "lab-system 1 installed\nlab-utils 1 installed\n");
 }
 
@@ -161,16 +158,9 @@ fn a_package_of_the_list_that_apt_removes_for_another_comes_back() {
 fn what_goes_with_no_other_on_the_list_is_told() {
     let machine = Machine::with("never", &[("lab-system", ""), ("lab-utils", PICKY)]);
     machine.installs("lab-utils", "2", PICKY);
-    let (said, status) = machine.lab();
-    assert_eq!(
-        said,
-        "Installing what the lab misses: lab-system\n\
-         apt removes these for it; they come back in Debian's version:\nlab-utils\n\
-         Installing what the lab misses: lab-utils\n\
-         apt removes these for it; they come back in Debian's version:\nlab-system\n\
-         apt removes for others what the lab needs as well: lab-system\n"
-    );
-    assert_eq!(status, Some(1));
+    let never = "apt removes these for it; they come back in Debian's version:\nlab-system\n\
+                 apt removes for others what the lab needs as well: lab-system\n";
+    assert_eq!(machine.lab(), (format!("{SWAPPED}{never}"), Some(1)));
 }
 
 /// For apt-get(8) that is no error when it updates; the one that follows from it says nothing of the mirror.

@@ -53,7 +53,6 @@ pub struct NodeBuilder {
     number: u8,
     suite: Suite,
     kernel: Kernel,
-    kernel_image: Option<PathBuf>,
     pxe: Option<Firmware>,
     entry: Option<String>,
     cmdline: Option<String>,
@@ -78,7 +77,6 @@ impl NodeBuilder {
             number,
             suite: Suite::Bookworm,
             kernel: Kernel::Cloud,
-            kernel_image: None,
             pxe: None,
             entry: None,
             cmdline: None,
@@ -120,12 +118,6 @@ impl NodeBuilder {
     /// This kernel instead of the cloud one.
     pub fn kernel(mut self, kernel: Kernel) -> Self {
         self.kernel = kernel;
-        self
-    }
-
-    /// A kernel that is none of Debian's.
-    pub fn kernel_image(mut self, path: &Path) -> Self {
-        self.kernel_image = Some(path.to_owned());
         self
     }
 
@@ -264,8 +256,7 @@ impl NodeBuilder {
             None => {
                 let image = image::find(paths, Tree::Node(self.suite))?;
                 let initrd = self.initrd.clone().unwrap_or_else(|| image.initrd(self.kernel));
-                let kernel = self.kernel_image.clone().unwrap_or_else(|| image.kernel(self.kernel));
-                add("-kernel", kernel.display().to_string());
+                add("-kernel", image.kernel(self.kernel).display().to_string());
                 add("-initrd", initrd.display().to_string());
                 add("-append", self.whole_cmdline());
             }

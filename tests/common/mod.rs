@@ -8,15 +8,10 @@ use sidus_lab::{Node, Result};
 /// Until init-bottom is reached, with another machine on the same processor.
 pub const INITRAMFS: Duration = Duration::from_secs(300);
 
-/// What everyone must find on a node that runs from memory, where the union is of overlayfs.
+/// What everyone must find on a node that runs from memory.
 pub fn check_union(node: &mut Node) -> Result<()> {
-    check_union_of("overlay", node)
-}
-
-/// The same, where it is of `union`.
-pub fn check_union_of(union: &str, node: &mut Node) -> Result<()> {
     node.wait_running()?;
-    assert_eq!(node.run("findmnt -no FSTYPE,SOURCE /")?.split_whitespace().collect::<Vec<_>>(), [union, union]);
+    assert_eq!(node.run("findmnt -no FSTYPE,SOURCE /")?.split_whitespace().collect::<Vec<_>>(), ["overlay", "overlay"]);
     assert_eq!(node.run("findmnt -no FSTYPE /rw")?.trim(), "tmpfs");
     assert!(node.run("findmnt -no FSTYPE /ro")?.starts_with("nfs"));
     let refused = node.output("touch /ro/x", Duration::from_secs(60))?;

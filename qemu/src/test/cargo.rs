@@ -125,7 +125,7 @@ impl Cargo<'_> {
             reader.line(title, line);
         }
         let mut ran = reader.end();
-        if words.is_empty() && ran.count != Count::default() {
+        if words.is_empty() {
             // A whole file is asked for by its own name.
             ran.seen.extend(options.last().map(|file| (*file).to_owned()));
         }
